@@ -1,0 +1,1 @@
+"""From RTP packets of one SSRC to encoded frames in order, each at its place in time."""

@@ -1,0 +1,1 @@
+"""The Mattermost WebSocket as calls speak it."""

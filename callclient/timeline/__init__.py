@@ -1,0 +1,1 @@
+"""When was it said: RTP timestamps and arrival times to the host's monotonic clock. Sans-IO."""
