@@ -14,24 +14,22 @@ from foundation.logs import get_logger
 from rtc import calls_dc
 from rtc.calls_dc import DcError, DcMessage, DcType
 from rtc.errors import RtcError
-from rtc.negotiation import LocalMedia, RemoteMedia
+from rtc.negotiation import LocalMedia
 from rtc.peer import IceFactory, Peer
-from rtc.rtp import KeyFrameRequest, Nack, build_pli, header_extension, parse_rtcp, parse_rtp
+from rtc.rtp import KeyFrameRequest, Nack, build_pli, parse_rtcp
 from rtc.sctp import DataChannel
 from rtc.sdp import Msid
 from sfu.call import Call
-from sfu.capabilities import AUDIO_LEVEL, CAPABILITIES
-from sfu.forwarding.tracks import DownTrack, TrackType, UpTrack
-from sfu.forwarding.voice_activity import VoiceActivity
+from sfu.capabilities import CAPABILITIES
+from sfu.forwarding.tracks import DownTrack, UpTrack
 from sfu.lock import SignalingLock
 from sfu.media_port import SessionConfig, SessionOutlet
 from sfu.messages import Close, Rtc, RtcMessage, RtcType, Vad
+from sfu.publishing import Publisher
 
 FIRST_OFFER_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 10.0
 LOCK_TIMEOUT_S = 5.0
-UNDECIDED_VIDEO_NS = 2_000_000_000
-"""How long video waits for the `screen_on` or `video_on` that says what it is (rtcd.md trap 16)."""
 _SIGNALING_CAPACITY = 64
 _TRACK_CAPACITY = 4096
 
@@ -40,14 +38,6 @@ _TRACK_CAPACITY = 4096
 class _TrackChange:
     action: Literal["add", "remove"]
     track: UpTrack
-
-
-@dataclass(slots=True)
-class _Undecided:
-    """A remote SSRC whose track type is not known yet."""
-
-    media: RemoteMedia
-    first_packet_ns: int | None = None
 
 
 class Session:
@@ -75,12 +65,13 @@ class Session:
         self._channel: DataChannel | None = None
         self._channel_open = asyncio.Event()
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._undecided: dict[int, _Undecided] = {}
-        self._ups: dict[int, UpTrack] = {}
-        self._rejected: set[int] = set()
-        self._levels: dict[int, tuple[int, VoiceActivity]] = {}
         self._downs: dict[int, DownTrack] = {}
-        self._video_stream_id = ""
+        self._publisher = Publisher(
+            session_id=config.session_id,
+            call=call,
+            request_key_frame=self._send_pli,
+            voice_changed=self._voice_changed,
+        )
         self._log = get_logger(component="session", session_id=config.session_id)
 
     @property
@@ -128,18 +119,18 @@ class Session:
             case RtcType.SDP:
                 self._description_received(message.data, over_channel=False)
             case RtcType.MUTE | RtcType.UNMUTE:
-                self._set_voice_enabled(message.type is RtcType.UNMUTE)
+                self._publisher.set_voice_enabled(message.type is RtcType.UNMUTE)
             case RtcType.SCREEN_ON:
                 stream_id = _json_text(message.data, "screenStreamID")
                 if not self._call.start_screen(self.config.session_id, stream_id):
                     self._log.warning("screen.refused", reason="somebody else is sharing")
             case RtcType.SCREEN_OFF:
                 if self._call.stop_screen(self.config.session_id):
-                    self._forget_ended_tracks()
+                    self._publisher.forget_ended_tracks()
                 else:
                     self._log.warning("screen.off_refused", reason="this session does not share")
             case RtcType.VIDEO_ON:
-                self._video_stream_id = _json_text(message.data, "videoStreamID")
+                self._publisher.video_stream_id = _json_text(message.data, "videoStreamID")
             case RtcType.VIDEO_OFF:
                 pass  # clients detach the track themselves (rtcd.md 3.6)
             case _:
@@ -181,7 +172,7 @@ class Session:
             self.end(f"the first offer cannot be used: {error}")
             return
         self._send_description("answer", answer, over_channel=over_channel)
-        self._remote_media_changed()
+        self._publisher.announced(self._peer.negotiation.remote_media())
         for candidate in self._peer.local_candidates:
             self._send_candidate(candidate)
         # Nothing of the client's is negotiated before its data channel is open (rtcd.md 3.1).
@@ -199,7 +190,7 @@ class Session:
             self._log.warning("offer.refused", reason=str(error))
             return
         self._send_description("answer", answer, over_channel=over_channel)
-        self._remote_media_changed()
+        self._publisher.announced(self._peer.negotiation.remote_media())
 
     # negotiation started by us
 
@@ -293,7 +284,7 @@ class Session:
                         # Possibly the late answer to an earlier offer: wait for ours.
                         self._log.warning("answer.refused", reason=str(error))
                         continue
-                    self._remote_media_changed()
+                    self._publisher.announced(self._peer.negotiation.remote_media())
                     return True
         except TimeoutError:
             self._peer.negotiation.withdraw_offer()
@@ -378,18 +369,7 @@ class Session:
                 self._description_received(parsed.payload, over_channel=True)
 
     def rtp_received(self, packet: bytes, arrival_ns: int) -> None:
-        header = parse_rtp(packet)
-        if header is None:
-            return
-        up = self._ups.get(header.ssrc)
-        if up is None:
-            up = self._decide_track(header.ssrc, header.payload_type, arrival_ns)
-            if up is None:
-                return
-        level = self._levels.get(header.ssrc)
-        if level is not None:
-            self._update_voice_activity(packet, level, arrival_ns)
-        up.receive(packet, header)
+        self._publisher.rtp_received(packet, arrival_ns)
 
     def rtcp_received(self, compound: bytes) -> None:
         for message in parse_rtcp(compound):
@@ -402,96 +382,9 @@ class Session:
                 if down is not None:
                     down.up.request_key_frame(time.monotonic_ns())
 
-    # publishing
-
-    def _remote_media_changed(self) -> None:
-        """Learn the SSRCs of the newest description; tracks exist from their first packet on."""
-        announced: set[int] = set()
-        for media in self._peer.negotiation.remote_media():
-            for ssrc in media.ssrcs:
-                announced.add(ssrc)
-                if ssrc not in self._ups:
-                    self._undecided.setdefault(ssrc, _Undecided(media))
-        for ssrc in [s for s in self._ups if s not in announced]:
-            self._end_track(ssrc)
-
-    def _decide_track(self, ssrc: int, payload_type: int, now_ns: int) -> UpTrack | None:
-        undecided = self._undecided.get(ssrc)
-        if undecided is None or ssrc in self._rejected:
-            return None
-        if undecided.first_packet_ns is None:
-            undecided.first_packet_ns = now_ns
-        media = undecided.media
-        type_ = self._classify(media)
-        if type_ is None:
-            if now_ns - undecided.first_packet_ns > UNDECIDED_VIDEO_NS:
-                self._rejected.add(ssrc)
-                self._log.warning(
-                    "video.rejected", reason="neither screen nor camera was announced"
-                )
-            return None
-        codec = next((c.name for c in media.codecs if c.payload_type == payload_type), None)
-        if codec is None:
-            return None
-        up = UpTrack(
-            session_id=self.config.session_id,
-            type_=type_,
-            ssrc=ssrc,
-            codec=codec,
-            request_key_frame=self._send_pli,
-        )
-        self._ups[ssrc] = up
-        del self._undecided[ssrc]
-        level_id = media.extensions.get(AUDIO_LEVEL)
-        if level_id is not None and type_ is TrackType.VOICE:
-            self._levels[ssrc] = (level_id, VoiceActivity())
-        self._log.info("track.published", track_id=up.track_id, codec=codec)
-        self._call.add_track(up)
-        return up
-
-    def _classify(self, media: RemoteMedia) -> TrackType | None:
-        stream_id = media.msid.stream_id
-        is_screen = (
-            self._call.screen_session_id == self.config.session_id
-            and stream_id == self._call.screen_stream_id
-        )
-        if media.kind == "audio":
-            return TrackType.SCREEN_AUDIO if is_screen else TrackType.VOICE
-        if is_screen:
-            return TrackType.SCREEN
-        if stream_id and stream_id == self._video_stream_id:
-            return TrackType.VIDEO
-        return None
-
-    def _end_track(self, ssrc: int) -> None:
-        up = self._ups.pop(ssrc)
-        self._levels.pop(ssrc, None)
-        if up in self._call.tracks:
-            self._call.remove_track(up)
-
-    def _forget_ended_tracks(self) -> None:
-        for ssrc in [s for s, up in self._ups.items() if up not in self._call.tracks]:
-            del self._ups[ssrc]
-
-    def _set_voice_enabled(self, enabled: bool) -> None:
-        for up in self._ups.values():
-            if up.type is TrackType.VOICE:
-                up.enabled = enabled
-        if not enabled:
-            for _, activity in self._levels.values():
-                activity.reset()
-            if self._levels:
-                self._outlet(Vad(self._message(RtcType.VOICE_OFF)))
-
-    def _update_voice_activity(
-        self, packet: bytes, level: tuple[int, VoiceActivity], now_ns: int
-    ) -> None:
-        extension_id, activity = level
-        value = header_extension(packet, extension_id)
-        changed = activity.push(value[0], now_ns) if value else None
-        if changed is not None:
-            kind = RtcType.VOICE_ON if changed else RtcType.VOICE_OFF
-            self._outlet(Vad(self._message(kind)))
+    def _voice_changed(self, active: bool) -> None:
+        kind = RtcType.VOICE_ON if active else RtcType.VOICE_OFF
+        self._outlet(Vad(self._message(kind)))
 
     def _send_pli(self, ssrc: int) -> None:
         self._peer.send_rtcp(build_pli(sender_ssrc=1, media_ssrc=ssrc))
