@@ -41,10 +41,12 @@ class TrackClock:
         else:
             since_ns = arrival_ns - self._last_arrival_ns
             lag_ns = observed_ns - self._offset_ns
-            if (since_ns > PAUSE_NS and abs(lag_ns) > RESYNC_NS) or lag_ns < 0:
+            paused = since_ns > PAUSE_NS and lag_ns > RESYNC_NS
+            if lag_ns < 0 or paused or lag_ns > STEP_NS:
                 self._offset_ns = observed_ns
             else:
-                self._offset_ns += min(lag_ns, max(since_ns, 0) * DRIFT_RATE)
+                followed_ns = min(max(since_ns, 0), PAUSE_NS) * DRIFT_RATE
+                self._offset_ns += min(lag_ns, followed_ns)
         self._last_arrival_ns = max(self._last_arrival_ns, arrival_ns)
         self._last_time_ns = max(self._last_time_ns, round(media_ns + self._offset_ns))
         return self._last_time_ns
