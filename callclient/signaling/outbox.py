@@ -12,6 +12,8 @@ RATE_PER_S = 9.0
 """The server takes 10/s per session and drops the rest in silence."""
 BURST = 20.0
 """It allows 100; far below, because ICE candidates of others share nothing but CPU."""
+_MIN_WAIT_S = 0.001
+"""A rounding error of the token count must not become a busy loop."""
 _CONTROL_CAPACITY = 512
 _CAPTION_CAPACITY = 50
 
@@ -56,7 +58,7 @@ class Outbox:
                 await self._something.wait()
             wait_s = self._wait_s()
             if wait_s > 0:
-                await asyncio.sleep(wait_s)
+                await asyncio.sleep(max(wait_s, _MIN_WAIT_S))
                 continue
             self._tokens -= 1
             return self._control.popleft() if self._control else self._captions.popleft()
@@ -65,4 +67,4 @@ class Outbox:
         now_ns = self._clock.monotonic_ns()
         self._tokens = min(BURST, self._tokens + (now_ns - self._refilled_ns) / 1e9 * RATE_PER_S)
         self._refilled_ns = now_ns
-        return max(0.0, (1 - self._tokens) / RATE_PER_S)
+        return (1 - self._tokens) / RATE_PER_S
