@@ -59,7 +59,11 @@ def auth_router(auth: ClientAuth) -> APIRouter:
 
 def json_response(status: int, body: dict[str, str]) -> Response:
     """A JSON answer with a newline at its end, as the reference writes it."""
-    return Response(json.dumps(body, separators=(",", ":")) + "\n", status_code=status, media_type="application/json")
+    return Response(
+        json.dumps(body, separators=(",", ":")) + "\n",
+        status_code=status,
+        media_type="application/json",
+    )
 
 
 def error_response(status: int, text: str) -> Response:
