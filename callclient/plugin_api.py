@@ -1,0 +1,288 @@
+"""Every HTTP route of the Calls plugin and of Mattermost that a job or a bot uses (calls-plugin.md 5)."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+PLUGIN_PATH = "/plugins/com.mattermost.calls"
+_RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_DATA_TIMEOUT_S = 300.0
+
+
+class ApiError(Exception):
+    """A request failed. The message names method, route and status, never a response body."""
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        status: int | None,
+        retryable: bool,
+        surely_not_arrived: bool = False,
+        reason: str = "",
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        """HTTP status, or None when there was no answer."""
+        self.retryable = retryable
+        """Trying again may help; decided here, where the facts are."""
+        self.surely_not_arrived = surely_not_arrived
+        """No byte of the request reached the server, so that repeating it cannot do it twice."""
+        self.reason = reason
+        """The server's own text, for decisions; not for logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserProfile:
+    """A Mattermost user; any name may be empty (trap 52)."""
+
+    user_id: str
+    username: str
+    first_name: str
+    last_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSession:
+    """A resumable upload (calls-plugin.md 5.3)."""
+
+    id: str
+    file_size_bytes: int
+    file_offset_bytes: int
+    """How much the server has; continue from there."""
+
+
+class PluginApi:
+    """A client for one site and one token. Use as an async context manager, or `aclose`.
+
+    Every method raises ApiError. Cancelling a request closes its connection.
+    """
+
+    def __init__(
+        self,
+        *,
+        site_url: str,
+        auth_token: str,
+        ca_file: Path | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        """Raises OSError when `ca_file` cannot be read."""
+        context = ssl.create_default_context()
+        if ca_file is not None:
+            context.load_verify_locations(cafile=ca_file)
+        self._http = httpx.AsyncClient(
+            base_url=site_url,
+            headers={"Authorization": f"Bearer {auth_token}"},
+            timeout=timeout_s,
+            verify=context,
+            follow_redirects=False,  # the token goes only where it came from
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections; idempotent."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # names and pictures
+
+    async def filename(self, channel_id: str) -> str:
+        """The name for this call's files, without an ending."""
+        value = await self._json("GET", f"{PLUGIN_PATH}/bot/calls/{channel_id}/filename")
+        name = value.get("filename") if isinstance(value, dict) else None
+        if not isinstance(name, str) or not name:
+            raise ApiError("GET filename: the answer has no filename", status=200, retryable=False)
+        return name
+
+    async def profile(self, channel_id: str, session_id: str) -> UserProfile:
+        """Who a session of the current call belongs to; 404 once it left (trap 33)."""
+        route = f"{PLUGIN_PATH}/bot/calls/{channel_id}/sessions/{session_id}/profile"
+        return _profile(await self._json("GET", route))
+
+    async def users_by_ids(self, user_ids: list[str]) -> list[UserProfile]:
+        """Profiles by user id; unknown ids are left out."""
+        value = await self._json("POST", "/api/v4/users/ids", body=user_ids)
+        return [_profile(entry) for entry in value] if isinstance(value, list) else []
+
+    async def user_image(self, user_id: str) -> bytes:
+        """The picture's bytes, whatever format."""
+        response = await self._request("GET", f"{PLUGIN_PATH}/bot/users/{user_id}/image")
+        return response.content
+
+    # uploads
+
+    async def create_upload(
+        self, channel_id: str, *, filename: str, file_size_bytes: int
+    ) -> UploadSession:
+        """A new upload session."""
+        body = {"channel_id": channel_id, "filename": filename, "file_size": file_size_bytes}
+        return _upload(await self._json("POST", f"{PLUGIN_PATH}/bot/uploads", body=body))
+
+    async def get_upload(self, upload_id: str) -> UploadSession:
+        """The session's state; 404 once it is complete."""
+        return _upload(await self._json("GET", f"{PLUGIN_PATH}/bot/uploads/{upload_id}"))
+
+    async def send_upload_data(
+        self, upload_id: str, data: bytes | AsyncIterator[bytes], *, length_bytes: int
+    ) -> str | None:
+        """Send the next bytes. The file's id when the upload is complete, None when more is wanted (204)."""
+        response = await self._request(
+            "POST",
+            f"{PLUGIN_PATH}/bot/uploads/{upload_id}",
+            content=data,
+            headers={"Content-Length": str(length_bytes)},
+            timeout_s=_DATA_TIMEOUT_S,
+        )
+        if response.status_code == 204:
+            return None
+        value = _decode(response)
+        file_id = value.get("id") if isinstance(value, dict) else None
+        if not isinstance(file_id, str) or not file_id:
+            raise ApiError("POST upload: the answer has no file id", status=200, retryable=False)
+        return file_id
+
+    # publication and status
+
+    async def publish_recording(
+        self, channel_id: str, *, job_id: str, post_id: str, file_ids: list[str]
+    ) -> None:
+        """Post the recording into the call's thread. Not idempotent (trap 36)."""
+        body = {"JobID": job_id, "PostID": post_id, "FileIDs": file_ids}
+        await self._request("POST", f"{PLUGIN_PATH}/bot/calls/{channel_id}/recordings", json=body)
+
+    async def publish_transcription(
+        self,
+        channel_id: str,
+        *,
+        job_id: str,
+        post_id: str,
+        language: str,
+        file_ids: list[str],
+        title: str = "",
+    ) -> None:
+        """Post the transcript; `file_ids` is VTT first, text second (trap 37). Not idempotent."""
+        transcription = {"Title": title, "Language": language, "FileIDs": file_ids}
+        body = {"JobID": job_id, "PostID": post_id, "Transcriptions": [transcription]}
+        route = f"{PLUGIN_PATH}/bot/calls/{channel_id}/transcriptions"
+        await self._request("POST", route, json=body)
+
+    async def report_status(
+        self, channel_id: str, job_id: str, *, job_type: str, status: str, error: str = ""
+    ) -> None:
+        """`job_type` recording or transcribing, `status` started or failed."""
+        body = {"JobType": job_type, "Status": status}
+        if error:
+            body["omitempty"] = error  # the plugin's struct tag slip: `Error` is lost (trap 31)
+        route = f"{PLUGIN_PATH}/bot/calls/{channel_id}/jobs/{job_id}/status"
+        await self._request("POST", route, json=body)
+
+    # what the host does
+
+    async def start_recording(self, channel_id: str) -> None:
+        """Press record (host only)."""
+        await self._request("POST", f"{PLUGIN_PATH}/calls/{channel_id}/recording/start")
+
+    async def stop_recording(self, channel_id: str) -> None:
+        """Press stop (host only)."""
+        await self._request("POST", f"{PLUGIN_PATH}/calls/{channel_id}/recording/stop")
+
+    async def _json(self, method: str, route: str, *, body: Any = None) -> Any:
+        return _decode(await self._request(method, route, json=body))
+
+    async def _request(
+        self,
+        method: str,
+        route: str,
+        *,
+        json: Any = None,
+        content: bytes | AsyncIterator[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> httpx.Response:
+        what = f"{method} {route}"
+        try:
+            response = await self._http.request(
+                method,
+                route,
+                json=json,
+                content=content,
+                headers=headers,
+                timeout=httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s,
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise ApiError(
+                f"{what}: no connection ({type(error).__name__})",
+                status=None,
+                retryable=True,
+                surely_not_arrived=True,
+            ) from error
+        except httpx.HTTPError as error:
+            raise ApiError(
+                f"{what}: no answer ({type(error).__name__})", status=None, retryable=True
+            ) from error
+        if response.status_code >= 300:
+            raise ApiError(
+                f"{what}: refused with HTTP {response.status_code}",
+                status=response.status_code,
+                retryable=response.status_code in _RETRYABLE_STATUS,
+                reason=_reason(response),
+            )
+        return response
+
+
+def _decode(response: httpx.Response) -> Any:
+    """JSON whatever the content type says (trap 52)."""
+    try:
+        return response.json()
+    except ValueError as error:
+        raise ApiError(
+            f"{response.request.method} {response.request.url.path}: the answer is not JSON",
+            status=response.status_code,
+            retryable=False,
+        ) from error
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        value = response.json()
+    except ValueError:
+        return response.text[:200]
+    message = value.get("message") if isinstance(value, dict) else None
+    return str(message or "")[:200]
+
+
+def _profile(value: Any) -> UserProfile:
+    entry = value if isinstance(value, dict) else {}
+    return UserProfile(
+        user_id=str(entry.get("id") or ""),
+        username=str(entry.get("username") or ""),
+        first_name=str(entry.get("first_name") or ""),
+        last_name=str(entry.get("last_name") or ""),
+    )
+
+
+def _upload(value: Any) -> UploadSession:
+    entry = value if isinstance(value, dict) else {}
+    if not isinstance(entry.get("id"), str):
+        raise ApiError("upload: the answer has no id", status=200, retryable=False)
+    return UploadSession(
+        id=entry["id"],
+        file_size_bytes=int(entry.get("file_size") or 0),
+        file_offset_bytes=int(entry.get("file_offset") or 0),
+    )

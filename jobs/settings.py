@@ -1,0 +1,120 @@
+"""What a job is told: environment variables, checked with the reference's texts (calls-plugin.md 9)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_ID = re.compile(r"[a-z0-9]{26}")
+
+
+class SettingsError(ValueError):
+    """A variable is missing or unusable; the message is the reference's, or names variable and value."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """What every job has."""
+
+    site_url: str
+    call_id: str
+    """The channel's id (trap 1)."""
+    post_id: str
+    job_id: str
+    """The plugin's: RECORDING_ID or TRANSCRIPTION_ID."""
+    auth_token: str = field(repr=False)
+    data_dir: Path = Path("/data")
+    ca_file: Path | None = None
+
+    @property
+    def directory(self) -> Path:
+        """Where this job keeps its files."""
+        return self.data_dir / self.job_id
+
+
+def read_common(environ: Mapping[str, str], *, job_id_variable: str) -> JobSettings:
+    """The common part. Raises SettingsError for the first rule broken, in the reference's order."""
+    if not environ:
+        raise SettingsError("config cannot be empty")
+    ca_file = environ.get("TLS_CA_CERT_FILE", "")
+    return JobSettings(
+        site_url=_site_url(environ.get("SITE_URL", "")),
+        call_id=_id(environ, "CALL_ID", "CallID"),
+        post_id=_id(environ, "POST_ID", "PostID"),
+        auth_token=_id(environ, "AUTH_TOKEN", "AuthToken"),
+        job_id=_id(
+            environ,
+            job_id_variable,
+            "RecordingID" if job_id_variable == "RECORDING_ID" else "TranscriptionID",
+        ),
+        data_dir=Path(environ.get("DATA_DIR") or "/data"),
+        ca_file=Path(ca_file) if ca_file else None,
+    )
+
+
+def int_setting(
+    environ: Mapping[str, str], variable: str, *, name: str, default: int, low: int, high: int
+) -> int:
+    """A whole number in a range; empty or 0 means the default. `name` is the reference's field name."""
+    text = environ.get(variable, "").strip()
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise SettingsError(f"failed to parse {name}: {variable}={text!r}") from None
+    if value == 0:
+        return default
+    if not low <= value <= high:
+        raise SettingsError(f"{name} value is not valid")
+    return value
+
+
+def bool_setting(environ: Mapping[str, str], variable: str, *, default: bool = False) -> bool:
+    """True and false in Go's forms (trap 40: overridden inputs are texts)."""
+    text = environ.get(variable, "").strip().lower()
+    if not text:
+        return default
+    if text in ("1", "t", "true"):
+        return True
+    if text in ("0", "f", "false"):
+        return False
+    raise SettingsError(f"{variable}={text!r}: should be true or false")
+
+
+def choice_setting(
+    environ: Mapping[str, str], variable: str, *, name: str, default: str, choices: Sequence[str]
+) -> str:
+    """One of `choices`; empty means the default."""
+    text = environ.get(variable, "").strip()
+    if not text:
+        return default
+    if text not in choices:
+        raise SettingsError(f"{name} value is not valid")
+    return text
+
+
+def _site_url(text: str) -> str:
+    if not text:
+        raise SettingsError("SiteURL cannot be empty")
+    url = text.removesuffix("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise SettingsError(f'SiteURL parsing failed: invalid scheme "{parts.scheme}"')
+    if parts.path:
+        raise SettingsError(f'SiteURL parsing failed: invalid path "{parts.path}"')
+    if not parts.netloc:
+        raise SettingsError("SiteURL parsing failed: no host")
+    return url
+
+
+def _id(environ: Mapping[str, str], variable: str, name: str) -> str:
+    text = environ.get(variable, "")
+    if not text:
+        raise SettingsError(f"{name} cannot be empty")
+    if not _ID.fullmatch(text):
+        raise SettingsError(f"{name} parsing failed")
+    return text
