@@ -1,6 +1,6 @@
 """Makes the clips beside it: sentences with pauses as Ogg Opus, their words and true times as JSON.
 
-    python tests/jobs/transcriber/data/make_clips.py        (from the repository root; needs libespeak-ng1)
+python tests/jobs/transcriber/data/make_clips.py        (from the repository root; needs libespeak-ng1)
 """
 
 from __future__ import annotations

@@ -1,0 +1,77 @@
+"""`python -m jobs.transcriber`: the job by its environment; `salvage DIR`; `offline FILE…`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from callclient.plugin_api import PluginApi
+from foundation.logs import configure_logs, get_logger
+from jobs.harness import JobContext, run_job
+from jobs.settings import JobSettings, SettingsError, read_common
+from jobs.status import StatusReporter
+from jobs.transcriber.engines.base import EngineLoadError
+from jobs.transcriber.models import check_models
+from jobs.transcriber.settings import JOB_ID_VARIABLE, TranscriberSettings, read_settings
+
+_USAGE = "usage: python -m jobs.transcriber [salvage DIRECTORY | offline FILE…]\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    match list(sys.argv[1:] if arguments is None else arguments):
+        case []:
+            return _run(os.environ)
+        case ["salvage", directory]:
+            from jobs.transcriber import salvage
+
+            return salvage.main(Path(directory), os.environ)
+        case ["offline", *files]:
+            from jobs.transcriber import offline
+
+            return offline.main(files)
+        case _:
+            sys.stderr.write(_USAGE)
+            return 2
+
+
+def _run(environ: Mapping[str, str]) -> int:
+    try:
+        settings = read_settings(environ)
+        check_models(settings)
+    except (SettingsError, EngineLoadError) as error:
+        return _refuse(environ, str(error))
+    return run_job(partial(_job, settings), settings, job_type="transcribing")
+
+
+async def _job(settings: TranscriberSettings, context: JobContext) -> None:
+    from jobs.transcriber.job import TranscriberJob
+
+    await TranscriberJob(context, settings).run()
+
+
+def _refuse(environ: Mapping[str, str], reason: str) -> int:
+    """Invalid settings: exit 1, and reported as far as the settings allow it."""
+    configure_logs(level="info")
+    get_logger(component="transcribing").error("settings.invalid", reason=reason)
+    try:
+        common = read_common(environ, job_id_variable=JOB_ID_VARIABLE)
+    except SettingsError:
+        return 1
+    asyncio.run(_report(common, f"failed to create Transcriber: {reason}"))
+    return 1
+
+
+async def _report(common: JobSettings, text: str) -> None:
+    async with PluginApi(
+        site_url=common.site_url, auth_token=common.auth_token, ca_file=common.ca_file
+    ) as api:
+        await StatusReporter(api, common, "transcribing").failed(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Speech engines behind one port (`base.SpeechEngine`); model libraries appear nowhere else."""

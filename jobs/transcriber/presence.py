@@ -1,0 +1,131 @@
+"""Being in the call: from the join to the moment when it is over, whoever ended it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from callclient.errors import CallError
+from callclient.events import (
+    CallEnded,
+    CallEvent,
+    JobKind,
+    JobStateChanged,
+    JobStopRequested,
+    Joined,
+    TrackAdded,
+)
+from callclient.receive.tracks import RemoteTrack, TrackSource
+from callclient.state import CallState
+from foundation.logs import get_logger
+
+_log = get_logger(component="presence")
+
+
+class CallPeer(Protocol):
+    """What the transcriber needs of `callclient.client.CallClient`."""
+
+    @property
+    def state(self) -> CallState: ...
+
+    async def run(self) -> None: ...
+
+    async def leave(self) -> None: ...
+
+    def events(self) -> AsyncIterator[CallEvent]: ...
+
+    def server_ms_to_monotonic_ns(self, server_ms: int) -> int: ...
+
+    async def send_caption(
+        self, *, session_id: str, text: str, new_audio_len_ms: float
+    ) -> None: ...
+
+    async def send_metric(self, name: str, *, session_id: str) -> None: ...
+
+
+class Presence:
+    """Follows the call's events. `run` once; the rest may be read at any time."""
+
+    def __init__(self, peer: CallPeer, *, on_voice: Callable[[RemoteTrack], None]) -> None:
+        """`on_voice` gets every voice track, also those that came before the recording started.
+
+        Screen sound is left out on purpose (calls-plugin.md 12, trap 28).
+        """
+        self._peer = peer
+        self._on_voice = on_voice
+        self._changed = asyncio.Event()
+        self.joined = False
+        self.recording_start_ms = 0
+        """The recording's `start_at` on the server's clock, 0 until it started."""
+        self.recording_over = False
+        self.over = False
+        """Out of the call, or asked to leave it."""
+        self.reason = ""
+        """Why it is over, in words."""
+        self.failure: CallError | None = None
+        """Why the call client gave up, if it did."""
+
+    async def run(self) -> None:
+        """Stay until the call client ends; its failures are kept in `failure`, not raised."""
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(self._follow(), name="call-events")
+            try:
+                await self._peer.run()
+            except CallError as error:
+                self.failure = error
+                self.end(str(error))
+            self.end("the call is over")
+            # The stream of events ends with the client; do not rely on it.
+            await asyncio.wait([following], timeout=1)
+            following.cancel()
+
+    async def until_started(self) -> bool:
+        """Wait until joined and the recording has started: True; False when it was over before."""
+        while not self.over and not self.recording_over:
+            if self.joined and self.recording_start_ms:
+                return True
+            await self._next_change()
+        return False
+
+    async def until_joined(self) -> None:
+        """Wait for the join; for ever if it never comes."""
+        while not self.joined:
+            await self._next_change()
+
+    async def until_over(self) -> None:
+        while not self.over:
+            await self._next_change()
+
+    def end(self, reason: str) -> None:
+        """It is over; the first reason counts."""
+        if not self.over:
+            self.over, self.reason = True, reason
+            _log.info("call.over", reason=reason)
+        self._changed.set()
+
+    async def _next_change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def _follow(self) -> None:
+        async for event in self._peer.events():
+            self._take(event)
+            self._changed.set()
+
+    def _take(self, event: CallEvent) -> None:
+        match event:
+            case Joined():
+                self.joined = True
+            case JobStateChanged(kind=JobKind.RECORDING):
+                # Only the first start counts: zero never moves.
+                self.recording_start_ms = self.recording_start_ms or event.start_at_ms
+                self.recording_over = self.recording_over or event.end_at_ms > 0
+            case TrackAdded(track=track) if track.source is TrackSource.VOICE:
+                self._on_voice(track)
+            case JobStopRequested():
+                self.end("asked to stop")
+            case CallEnded():
+                self.end(event.reason)
+            case _:
+                pass

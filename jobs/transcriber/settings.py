@@ -1,0 +1,212 @@
+"""What the transcriber is told by its environment (calls-plugin.md 9.2, texts of the reference)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from jobs.settings import (
+    JobSettings,
+    SettingsError,
+    bool_setting,
+    choice_setting,
+    read_common,
+)
+from jobs.transcriber.engines.catalogue import LOCAL_APIS
+from jobs.transcriber.formats.text import TextOptions
+
+JOB_ID_VARIABLE: Final = "TRANSCRIPTION_ID"
+_SIZES: Final = ("tiny", "base", "small", "medium", "large")
+_PUBLISH_AFTER_S: Final = 5
+_NOT_KEPT: Final = frozenset({"auth_token", "transcribe_api_options", "data_dir", "warnings"})
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriberSettings(JobSettings):
+    """All of it, checked."""
+
+    transcribe_api: str = "whisper.cpp"
+    transcribe_api_options: str = field(default="null", repr=False)
+    """JSON as the plugin sends it; for engines that need credentials."""
+    model_size: str = "base"
+    """A folder in `models_dir`."""
+    num_threads: int = 1
+    """For the final text; captions have their own share."""
+    live_captions_on: bool = False
+    live_captions_model_size: str = "tiny"
+    live_captions_threads: int = 2
+    """Transcribers × threads per transcriber, as the plugin gives them."""
+    live_captions_language: str = "en"
+    webvtt_omit_speaker: bool = False
+    text_compact_silence_threshold_ms: int = 2000
+    text_compact_max_segment_duration_ms: int = 10000
+    models_dir: Path = Path("/models")
+    publish_after_s: int = _PUBLISH_AFTER_S
+    """Not posted sooner after the end of the call: the player gets captions only if the recording's post is
+    there first (trap 38). PUBLISH_AFTER_S."""
+    warnings: tuple[str, ...] = ()
+    """What was corrected; to be logged."""
+
+    @property
+    def text_options(self) -> TextOptions:
+        return TextOptions(
+            silence_threshold_ms=self.text_compact_silence_threshold_ms,
+            max_segment_duration_ms=self.text_compact_max_segment_duration_ms,
+        )
+
+    @property
+    def threads(self) -> int:
+        """What captions and the final text may use together."""
+        captions = self.live_captions_threads if self.live_captions_on else 0
+        return max(self.num_threads, captions)
+
+    def to_document(self) -> dict[str, Any]:
+        """For `job.json`: everything needed to finish the job later, but no secret."""
+        return {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in asdict(self).items()
+            if key not in _NOT_KEPT
+        }
+
+    @classmethod
+    def from_document(
+        cls, document: Mapping[str, Any], *, auth_token: str, directory: Path
+    ) -> TranscriberSettings:
+        """The settings of a job whose directory is `directory`.
+
+        Raises:
+            SettingsError: the document does not hold a job's settings.
+        """
+        known = {entry.name: entry for entry in fields(cls)}
+        values = {key: value for key, value in document.items() if key in known}
+        for key in ("models_dir", "ca_file"):
+            if values.get(key) is not None:
+                values[key] = Path(values[key])
+        values |= {"auth_token": auth_token, "data_dir": directory.parent}
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise SettingsError(f"{directory / 'job.json'}: {error}") from error
+
+
+def read_settings(environ: Mapping[str, str], *, cpus: int | None = None) -> TranscriberSettings:
+    """Check and convert. `cpus`: what this process may use, found out when None.
+
+    Raises:
+        SettingsError: the first rule broken.
+    """
+    common = read_common(environ, job_id_variable=JOB_ID_VARIABLE)
+    cpus = cpus or len(os.sched_getaffinity(0))
+    models_dir = Path(environ.get("MODELS_DIR") or "/models")
+    sizes = (*_SIZES, *(path.parent.name for path in models_dir.glob("*/model.bin")))
+    captions_on = bool_setting(environ, "LIVE_CAPTIONS_ON")
+    warnings: list[str] = []
+    choice_setting(environ, "OUTPUT_FORMAT", name="OutputFormat", default="vtt", choices=("vtt",))
+    api = choice_setting(
+        environ,
+        "TRANSCRIBE_API",
+        name="TranscribeAPI",
+        default="whisper.cpp",
+        choices=LOCAL_APIS,
+    )
+    default_threads = min(2, cpus // 2) if captions_on else cpus // 2
+    return TranscriberSettings(
+        site_url=common.site_url,
+        call_id=common.call_id,
+        post_id=common.post_id,
+        job_id=common.job_id,
+        auth_token=common.auth_token,
+        data_dir=common.data_dir,
+        ca_file=common.ca_file,
+        transcribe_api=api,
+        transcribe_api_options=_api_options(environ.get("TRANSCRIBE_API_OPTIONS", "")),
+        model_size=choice_setting(
+            environ, "MODEL_SIZE", name="ModelSize", default="base", choices=sizes
+        ),
+        num_threads=_threads(
+            _number(environ, "NUM_THREADS", name="NumThreads", default=max(1, default_threads)),
+            name="NumThreads",
+            cpus=cpus,
+            warnings=warnings,
+        ),
+        live_captions_on=captions_on,
+        live_captions_model_size=choice_setting(
+            environ,
+            "LIVE_CAPTIONS_MODEL_SIZE",
+            name="LiveCaptionsModelSize",
+            default="tiny",
+            choices=sizes,
+        ),
+        live_captions_threads=_caption_threads(environ, cpus, warnings) if captions_on else 1,
+        live_captions_language=environ.get("LIVE_CAPTIONS_LANGUAGE", "").strip() or "en",
+        webvtt_omit_speaker=bool_setting(environ, "WEBVTT_OMIT_SPEAKER"),
+        text_compact_silence_threshold_ms=_positive(
+            environ, "TEXT_COMPACT_SILENCE_THRESHOLD_MS", name="SilenceThresholdMs", default=2000
+        ),
+        text_compact_max_segment_duration_ms=_positive(
+            environ,
+            "TEXT_COMPACT_MAX_SEGMENT_DURATION_MS",
+            name="MaxSegmentDurationMs",
+            default=10000,
+        ),
+        models_dir=models_dir,
+        publish_after_s=_publish_after(environ),
+        warnings=tuple(warnings),
+    )
+
+
+def _api_options(text: str) -> str:
+    """Checked and handed on; the four letters `null` are the usual value (trap 39)."""
+    try:
+        value = json.loads(text) if text.strip() else None
+    except ValueError:
+        raise SettingsError("failed to parse TranscribeAPIOptions: should be JSON") from None
+    if value is not None and not isinstance(value, dict):
+        raise SettingsError("failed to parse TranscribeAPIOptions: should be an object or null")
+    return json.dumps(value)
+
+
+def _caption_threads(environ: Mapping[str, str], cpus: int, warnings: list[str]) -> int:
+    transcribers, each = "LiveCaptionsNumTranscribers", "LiveCaptionsNumThreadsPerTranscriber"
+    product = _number(
+        environ, "LIVE_CAPTIONS_NUM_TRANSCRIBERS", name=transcribers, default=1
+    ) * _number(environ, "LIVE_CAPTIONS_NUM_THREADS_PER_TRANSCRIBER", name=each, default=2)
+    return _threads(product, name=f"{transcribers} * {each}", cpus=cpus, warnings=warnings)
+
+
+def _threads(value: int, *, name: str, cpus: int, warnings: list[str]) -> int:
+    """More threads than processors only get in each other's way: a warning, not a lost transcript."""
+    if value < 1:
+        raise SettingsError(f"{name} should be in the range [1, {cpus}]")
+    if value > cpus:
+        warnings.append(f"{name} = {value} should be in the range [1, {cpus}]; {cpus} is used")
+    return min(value, cpus)
+
+
+def _positive(environ: Mapping[str, str], variable: str, *, name: str, default: int) -> int:
+    value = _number(environ, variable, name=name, default=default)
+    if value < 1:
+        raise SettingsError(f"{name} should be a positive number")
+    return value
+
+
+def _publish_after(environ: Mapping[str, str]) -> int:
+    text = environ.get("PUBLISH_AFTER_S", "").strip()
+    if not text:
+        return _PUBLISH_AFTER_S
+    if not text.isdecimal():
+        raise SettingsError(f"PUBLISH_AFTER_S={text!r}: should be a whole number of seconds")
+    return int(text)
+
+
+def _number(environ: Mapping[str, str], variable: str, *, name: str, default: int) -> int:
+    """Empty and 0 mean the default."""
+    text = environ.get(variable, "").strip()
+    try:
+        return (int(text) if text else 0) or default
+    except ValueError:
+        raise SettingsError(f"failed to parse {name}: {variable}={text!r}") from None

@@ -1,0 +1,1 @@
+"""The HTTP door: routes, bodies and codes of job-service.md 1; everything behind it knows no HTTP."""

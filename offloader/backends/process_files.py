@@ -1,0 +1,163 @@
+"""What is in a process job's directory, and whether the processes named there still run.
+
+Files: docs/job-contract.md 6. A process is known by ID, start time and boot, so an ID that the system
+has given to somebody else is never taken for the job's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from offloader.backends.shim import boot_id, start_ticks, tail_name
+
+_TAIL_NUMBER = re.compile(r"job\.tail\.([0-9]+)\.log")
+_CHUNK_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """One process of this or an earlier boot."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+    @property
+    def alive(self) -> bool:
+        """It runs, and it is the same process. A zombie does not run."""
+        return (
+            self.pid > 0 and self.boot_id == boot_id() and start_ticks(self.pid) == self.start_ticks
+        )
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Send a signal to this very process; False when it is gone."""
+        try:
+            fd = os.pidfd_open(self.pid)
+        except OSError:
+            return False
+        try:
+            if not self.alive:
+                return False
+            signal.pidfd_send_signal(fd, number)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class ShimFile:
+    """`shim.json`."""
+
+    shim: ProcessIdentity
+    child: ProcessIdentity | None
+    """None: not started yet."""
+    kill_at_monotonic_s: float | None
+    """When the shim will kill the child; None: it was not told to stop."""
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The document, or None when there is none that can be read."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def read_shim_file(directory: Path) -> ShimFile | None:
+    """`shim.json` of a job's directory, or None."""
+    document = read_json(directory / "shim.json")
+    if document is None:
+        return None
+    try:
+        return ShimFile(
+            shim=_identity(document, "shim"),
+            child=_identity(document, "child") if document["child_pid"] else None,
+            kill_at_monotonic_s=document["kill_at_monotonic_s"],
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _identity(document: Mapping[str, Any], who: str) -> ProcessIdentity:
+    ticks = int(document[f"{who}_start_ticks"] or 0)
+    return ProcessIdentity(int(document[f"{who}_pid"]), ticks, str(document["boot_id"]))
+
+
+def kill_session(shim: ProcessIdentity) -> int:
+    """Kill what is left in the session of a shim that is gone; how many processes.
+
+    The session's ID stays taken while it has members, so members found under it are ours, unless a
+    process that got the shim's ID leads it now.
+    """
+    if shim.pid <= 1 or shim.boot_id != boot_id() or start_ticks(shim.pid) is not None:
+        return 0
+    killed = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if os.getsid(int(name)) == shim.pid and start_ticks(int(name)) is not None:
+                    os.kill(int(name), signal.SIGKILL)
+                    killed += 1
+            except (ProcessLookupError, PermissionError):
+                continue
+    return killed
+
+
+def has_unpublished(directory: Path) -> bool:
+    """Whether a result is left: a job removes its own directory when its post surely exists."""
+    return any(directory.glob("data/*/job.json"))
+
+
+def log_files(directory: Path) -> list[Path]:
+    """The job's log, oldest file first."""
+    numbers = sorted(
+        int(match[1]) for name in _names(directory) if (match := _TAIL_NUMBER.fullmatch(name))
+    )
+    return [directory / "job.log", *(directory / tail_name(number) for number in numbers)]
+
+
+def read_log(directory: Path, *, tail_bytes: int | None) -> Iterator[bytes]:
+    """The log in chunks; a line tells where the middle was dropped. Blocks: read it in a thread."""
+    files = log_files(directory)
+    skip = 0
+    if tail_bytes is not None:
+        skip = max(sum(_size(path) for path in files) - tail_bytes, 0)
+    for index, path in enumerate(files):
+        size = _size(path)
+        if index == 1 and path.name != tail_name(1) and not skip:
+            yield b'{"event":"log.cut","reason":"the log reached its largest size"}\n'
+        if skip >= size:
+            skip -= size
+            continue
+        try:
+            with path.open("rb") as file:
+                file.seek(skip)
+                skip = 0
+                while chunk := file.read(_CHUNK_BYTES):
+                    yield chunk
+        except FileNotFoundError:
+            continue  # the shim rotated meanwhile
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

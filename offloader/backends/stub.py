@@ -1,0 +1,69 @@
+"""A backend for tests: keeps its own books instead of running anything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from offloader.backends.base import LaunchRequest, Observation, Phase
+from offloader.errors import BackendError, LaunchFailed
+from offloader.models import Workload
+
+
+@dataclass
+class StubBackend:
+    """See `Backend`. Nothing runs: tests say what is observed, and read what was asked."""
+
+    name: str = "stub"
+    ends_with_service: bool = True
+    launched: dict[str, LaunchRequest] = field(default_factory=dict)
+    observations: dict[str, Observation] = field(default_factory=dict)
+    stopped: list[tuple[str, float]] = field(default_factory=list)
+    """Job and grace of each wish that changed anything."""
+    removed: list[str] = field(default_factory=list)
+    prepared: list[Sequence[str]] = field(default_factory=list)
+    log: bytes = b""
+    refuse: str = ""
+    """Why the next launches fail."""
+    strangers: tuple[str, ...] = ()
+    """Jobs that `adopt` finds besides those launched here."""
+
+    async def prepare(self, runners: Sequence[str]) -> None:
+        self.prepared.append(runners)
+
+    async def launch(self, request: LaunchRequest) -> Workload:
+        if self.refuse:
+            raise LaunchFailed(self.refuse)
+        self.launched[request.job_id] = request
+        self.observations[request.job_id] = Observation(Phase.RUNNING)
+        return Workload(self.name, {"id": request.job_id})
+
+    async def poll(self, workload: Workload) -> Observation:
+        return self.observations[str(workload.reference["id"])]
+
+    async def stop(self, workload: Workload, *, grace_s: float) -> None:
+        job_id = str(workload.reference["id"])
+        if all(grace_s < earlier for known, earlier in self.stopped if known == job_id):
+            self.stopped.append((job_id, grace_s))
+
+    async def logs(
+        self, workload: Workload, *, tail_bytes: int | None = None
+    ) -> AsyncIterator[bytes]:
+        yield self.log
+
+    async def remove(self, workload: Workload) -> None:
+        job_id = str(workload.reference["id"])
+        if self.observations[job_id].phase is Phase.RUNNING:
+            raise BackendError("it still runs")
+        self.removed.append(job_id)
+
+    async def adopt(self) -> Mapping[str, Workload]:
+        ids = (*self.launched, *self.strangers)
+        return {job_id: Workload(self.name, {"id": job_id}) for job_id in ids}
+
+    async def aclose(self) -> None:
+        return None
+
+    def exit(self, job_id: str, code: int | None = 0, **facts: Any) -> None:
+        self.observations[job_id] = Observation(Phase.EXITED, exit_code=code, **facts)

@@ -1,0 +1,1 @@
+"""The `offloader` command: one module per group of subcommands."""

@@ -1,0 +1,64 @@
+"""Everything that can go wrong in the job service, in one tree.
+
+    OffloaderError
+    ├── InvalidJob            the client asked for something that cannot be (its text is the wire's)
+    ├── JobNotFound           no such job, or not this client's
+    ├── JobIsRunning          only a finished job can be deleted
+    ├── CreationFailed        the job was fine, but it was not started; `reason` is what an admin reads
+    │   └── CapacityReached   too many calls are in progress
+    ├── IllegalTransition     a bug: a job cannot go from one state to the other
+    ├── StoreError            the database cannot be used
+    └── BackendError          the backend could not do what it was asked
+        └── LaunchFailed      a workload was not started
+
+The configuration has `foundation.layered_config.ConfigError`, authentication `clientauth`'s errors.
+"""
+
+from __future__ import annotations
+
+
+class OffloaderError(Exception):
+    """Root of the tree."""
+
+
+class InvalidJob(OffloaderError):
+    """A job or init request that is refused; the text is what the client sees."""
+
+
+class JobNotFound(OffloaderError):
+    """No such job, or one of another client: the two look the same from outside."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job {job_id}")
+        self.job_id = job_id
+
+
+class JobIsRunning(OffloaderError):
+    """The job has not finished, so its record cannot be deleted."""
+
+
+class CreationFailed(OffloaderError):
+    """The job was not started; the text says why, for the plugin's `err` and the admin."""
+
+
+class CapacityReached(CreationFailed):
+    """`jobs.max_concurrent_jobs` calls are in progress."""
+
+    def __init__(self) -> None:
+        super().__init__("max concurrent jobs reached")
+
+
+class IllegalTransition(OffloaderError):
+    """Somebody tried to move a job to a state that does not follow from its present one."""
+
+
+class StoreError(OffloaderError):
+    """The database cannot be opened or used; the text names it."""
+
+
+class BackendError(OffloaderError):
+    """The backend could not do what it was asked; the text names the workload and the cause."""
+
+
+class LaunchFailed(BackendError):
+    """Nothing was started, and nothing was left behind."""

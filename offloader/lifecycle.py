@@ -1,0 +1,66 @@
+"""What happens to a job, as pure steps from one `Job` to the next; `TRANSITIONS` guards each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from offloader.backends.base import Observation, Phase
+from offloader.models import Job, JobState, StopReason, Workload
+
+
+def launched(job: Job, *, workload: Workload) -> Job:
+    """The backend has it."""
+    return job.moved_to(JobState.STARTING, workload=workload)
+
+
+def not_started(job: Job, *, detail: str, now: datetime) -> Job:
+    """The backend could not start it."""
+    return job.moved_to(
+        JobState.FINISHED, stop_reason=StopReason.START_FAILED, stopped_at=now, detail=detail
+    )
+
+
+def told_to_stop(job: Job, *, reason: StopReason) -> Job:
+    """It shall end; the first reason stays. A job that is ending or has ended is left as it is."""
+    if job.state not in (JobState.STARTING, JobState.RUNNING):
+        return job
+    return job.moved_to(JobState.STOPPING, stop_reason=reason)
+
+
+def observed(
+    job: Job, observation: Observation, *, figures: Mapping[str, float], now: datetime
+) -> Job:
+    """What the backend's evidence makes of a live job.
+
+    The reason given when it was told to stop outlives a bad exit code; otherwise 0 is `completed`, any
+    other code `crashed`, and no code at all means that it never ran.
+    """
+    if not job.live:
+        return job
+    match observation.phase:
+        case Phase.STARTING:
+            return job
+        case Phase.RUNNING:
+            job = replace(job, detail=observation.detail)
+            return job.moved_to(JobState.RUNNING) if job.state is JobState.STARTING else job
+        case Phase.LOST:
+            reason = StopReason.LOST
+        case _:
+            reason = job.stop_reason or _reason_of_exit(observation.exit_code)
+    return job.moved_to(
+        JobState.FINISHED,
+        stop_reason=reason,
+        stopped_at=observation.stopped_at or now,
+        exit_code=observation.exit_code,
+        detail=observation.detail,
+        figures={**figures, **observation.usage},
+        unpublished=observation.unpublished,
+    )
+
+
+def _reason_of_exit(exit_code: int | None) -> StopReason:
+    if exit_code is None:
+        return StopReason.START_FAILED
+    return StopReason.COMPLETED if exit_code == 0 else StopReason.CRASHED

@@ -1,0 +1,88 @@
+"""Logging targets of the TOML's `logger` group: standard error and a file, each with form and level."""
+
+from __future__ import annotations
+
+import logging
+import os
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Final, TextIO
+
+import structlog
+
+from foundation.layered_config import ConfigError
+from foundation.logs import configure_logs, get_logger, redact_secrets
+from offloader.settings import LoggerSettings
+
+_FILE_MAX_BYTES: Final = 32 * 1024 * 1024
+_FILES_KEPT: Final = 3
+_CHATTY: Final = ("uvicorn", "sqlalchemy", "aiosqlite")
+"""Their lower levels tell of themselves, and aiosqlite's of every value that is stored."""
+_LEVELS: Final = {
+    "panic": logging.CRITICAL,
+    "fatal": logging.CRITICAL,
+    "error": logging.ERROR,
+    "warn": logging.WARNING,
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+    "trace": logging.DEBUG,
+}
+
+
+def set_up_logging(settings: LoggerSettings, *, stream: TextIO | None = None) -> None:
+    """Write the service's log as the settings say; the file is rotated at 32 MiB, three old ones kept.
+
+    Raises:
+        ConfigError: the log file that somebody asked for cannot be written. The default one is given up
+            with a warning.
+    """
+    levels = [settings.console_level] * settings.enable_console
+    levels += [settings.file_level] * settings.enable_file
+    lowest = min(levels, key=lambda level: _LEVELS[level.lower()])
+    configure_logs(level=lowest, json=settings.console_json, stream=stream)
+    for library in _CHATTY:
+        logging.getLogger(library).setLevel(logging.WARNING)
+    root = logging.getLogger()
+    console = root.handlers[0]
+    console.setLevel(_LEVELS[settings.console_level.lower()])
+    if not settings.enable_file:
+        return
+    try:
+        root.addHandler(_file_handler(settings))
+    except OSError as error:
+        text = f"logger.file_location: {settings.file_location}: {error.strerror}"
+        if settings.file_wanted or not settings.enable_console:
+            raise ConfigError(text) from error
+        get_logger().warning("log.file_unusable", reason=text)
+        return
+    if not settings.enable_console:
+        root.removeHandler(console)
+
+
+def _file_handler(settings: LoggerSettings) -> logging.Handler:
+    path = Path(settings.file_location)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    handler = RotatingFileHandler(path, maxBytes=_FILE_MAX_BYTES, backupCount=_FILES_KEPT)
+    handler.setLevel(_LEVELS[settings.file_level.lower()])
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.file_json
+        else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    foreign: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        redact_secrets,
+    ]
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=foreign,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                renderer,
+            ],
+        )
+    )
+    return handler

@@ -1,0 +1,1 @@
+"""Where jobs and clients are kept: the port in `base.py`, a memory store, and SQL."""

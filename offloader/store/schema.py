@@ -1,0 +1,112 @@
+"""The tables, and how a job becomes a row and back. Nothing else knows column names.
+
+Times are stored as epoch milliseconds, mappings as JSON.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    Text,
+)
+
+from foundation.clock import epoch_ms
+from offloader.models import Job, JobSpec, JobState, JobType, StopReason, Workload
+
+metadata: Final = MetaData()
+
+jobs: Final = Table(
+    "jobs",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("client_id", Text, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("runner", Text, nullable=False),
+    Column("max_duration_s", Integer, nullable=False),
+    Column("input_data", JSON, nullable=False),  # secrets masked
+    Column("state", String(32), nullable=False),
+    Column("stop_reason", String(32)),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("stopped_at_ms", BigInteger),
+    Column("exit_code", Integer),
+    Column("detail", Text, nullable=False),
+    Column("workload", JSON),
+    Column("figures", JSON, nullable=False),
+    Column("output_data", JSON, nullable=False),
+    Column("unpublished", Boolean, nullable=False),
+    Index("jobs_by_state", "state", "stopped_at_ms"),
+)
+
+clients: Final = Table(
+    "clients",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("key_hash", Text, nullable=False),
+)
+
+
+def job_to_row(job: Job) -> dict[str, Any]:
+    """Every column of `jobs`."""
+    workload = job.workload and {
+        "backend": job.workload.backend,
+        "reference": dict(job.workload.reference),
+    }
+    return {
+        "id": job.id,
+        "client_id": job.client_id,
+        "type": job.spec.type.value,
+        "runner": job.spec.runner,
+        "max_duration_s": job.spec.max_duration_s,
+        "input_data": dict(job.spec.input_data),
+        "state": job.state.value,
+        "stop_reason": job.stop_reason and job.stop_reason.value,
+        "created_at_ms": epoch_ms(job.created_at),
+        "stopped_at_ms": job.stopped_at and epoch_ms(job.stopped_at),
+        "exit_code": job.exit_code,
+        "detail": job.detail,
+        "workload": workload,
+        "figures": dict(job.figures),
+        "output_data": dict(job.output_data),
+        "unpublished": job.unpublished,
+    }
+
+
+def job_from_row(row: RowMapping) -> Job:
+    """The job of a row of `jobs`."""
+    workload = row["workload"]
+    return Job(
+        id=row["id"],
+        client_id=row["client_id"],
+        spec=JobSpec(
+            type=JobType(row["type"]),
+            runner=row["runner"],
+            max_duration_s=row["max_duration_s"],
+            input_data=row["input_data"],
+        ),
+        created_at=_moment(row["created_at_ms"]),
+        state=JobState(row["state"]),
+        stop_reason=row["stop_reason"] and StopReason(row["stop_reason"]),
+        stopped_at=None if row["stopped_at_ms"] is None else _moment(row["stopped_at_ms"]),
+        exit_code=row["exit_code"],
+        detail=row["detail"],
+        workload=workload and Workload(workload["backend"], workload["reference"]),
+        figures=row["figures"],
+        output_data=row["output_data"],
+        unpublished=row["unpublished"],
+    )
+
+
+def _moment(epoch: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=epoch)

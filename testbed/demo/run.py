@@ -1,0 +1,336 @@
+"""The course of the demo: stack up, bots in, record, talk, stop, wait for the posts, judge."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from callclient.plugin_api import PluginApi
+from testbed.analysis.call import Call
+from testbed.analysis.checks import CheckResult
+from testbed.analysis.evidence import RecordingWish
+from testbed.bots.world import World, read_world
+from testbed.demo.conversation import CallFailed, Conversation
+from testbed.demo.judge import Files, judge
+from testbed.demo.options import DemoOptions, provide_models
+from testbed.demo.show import JobProgress, Show
+from testbed.demo.summary import make_summary
+from testbed.demo.thread import Results, Thread
+from testbed.job_watch import log_events
+from testbed.scenario import PLANS
+from testbed.speech.clips import Clip, load_clips
+from testbed.stack import Stack, StackSettings, read_line
+from testbed.truth import read_truth
+
+WISH: Final = RecordingWish(width_px=1280, height_px=720, frame_rate=20)
+"""The stand-in's recording quality `medium` (calls-plugin.md 6.3)."""
+
+_JOIN_LIMIT_S: Final = 20.0
+_START_LIMIT_S: Final = 70.0
+"""The plugin itself gives up after a minute (calls-plugin.md 6.7)."""
+_STOP_LIMIT_S: Final = 15.0
+_SLACK_S: Final = 20.0
+_POSTS_LIMIT_S: Final = 180.0
+_JOB_END_LIMIT_S: Final = 20.0
+_POLL_S: Final = 0.5
+_WATCH_MOMENT_S: Final = 1.5
+_AFTER_STOP_S: Final = 1.0
+"""People do not leave in the very moment in which the host stops the recording."""
+_RESULT_NAMES: Final = (
+    "recording.mp4",
+    "transcript.vtt",
+    "transcript.txt",
+    "captions.jsonl",
+    "truth.jsonl",
+    "summary.json",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """How a run went."""
+
+    summary: Mapping[str, Any]
+    failed: tuple[CheckResult, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.failed
+
+
+async def run_demo(
+    options: DemoOptions, show: Show, *, hurry: asyncio.Event | None = None
+) -> DemoResult:
+    """Run once; whatever happens, no process is left. `hurry` shortens the end.
+
+    Raises:
+        SpeechError, OptionError: unusable input; nothing was started.
+        PortTaken, StartFailed: a server did not come up.
+        ProcessDied: a needed process is gone.
+        CallFailed, ThreadError, ApiError: the call did not go as planned.
+    """
+    run = _Run(options, show, hurry)
+    try:
+        return await run.run()
+    finally:
+        await asyncio.to_thread(run.clean_up)
+
+
+class _Run:
+    def __init__(self, options: DemoOptions, show: Show, hurry: asyncio.Event | None) -> None:
+        self._options = options
+        self._show = show
+        self._hurry = hurry
+        self._plan = PLANS[options.scenario]
+        self._output = options.output.resolve()
+        self._logs = self._output / "logs"
+        self._work_dir = self._output / "work"
+        self._stack: Stack | None = None
+        self._complete = False
+
+    async def run(self) -> DemoResult:
+        # First what can be refused without touching anything, the results of an earlier run included.
+        self._options.ports.check()
+        clips = await asyncio.to_thread(
+            load_clips, self._options.speech_dir, speakers=self._plan.bots
+        )
+        await asyncio.to_thread(_make_room, self._output, self._work_dir, self._logs)
+        settings = StackSettings(
+            work_dir=self._work_dir,
+            log_dir=self._logs,
+            models_dir=provide_models(self._options, self._work_dir),
+            ports=self._options.ports,
+        )
+        self._show.title("Starting")
+        stack = Stack(settings, announce=self._show.server, hurry=self._hurry)
+        self._stack = stack
+        async with stack:
+            call, results = await _while_watched(stack, self._record(stack))
+            stack.sample()
+        self._show.title("Judging the results")
+        result = await self._judge(stack, call, results, clips)
+        self._complete = True
+        return result
+
+    async def _record(self, stack: Stack) -> tuple[Call, Results]:
+        site_url = stack.settings.site_url
+        world = read_world(stack.settings.world_file)
+        conversation = Conversation(
+            world,
+            truth_file=self._output / "truth.jsonl",
+            captions_file=self._output / "captions.jsonl",
+            on_caption=self._show.caption,
+        )
+        host = world.users[world.host]
+        bots = await stack.start_talker("bots", self._bot_arguments(stack.settings))
+        listener = asyncio.create_task(_listen(bots, conversation), name="bots-listener")
+        try:
+            async with (
+                PluginApi(site_url=site_url, auth_token=host.token) as api,
+                Thread(site_url, world.channel_id) as thread,
+            ):
+                await self._talk(stack, bots, conversation, api, world)
+                call = conversation.call()
+                stack.release("bots")
+                results = await self._await_posts(stack, thread)
+                await self._download(thread, results)
+                await self._await_job_ends(stack)
+                await bots.wait()
+            return call, results
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+            conversation.close()
+
+    def _bot_arguments(self, settings: StackSettings) -> list[str]:
+        options = self._options
+        arguments = ["testbed.bots", "--world", str(settings.world_file)]
+        arguments += ["--site-url", settings.site_url, "--scenario", options.scenario]
+        arguments += ["--truth", str(self._output / "truth.jsonl")]
+        arguments += ["--speech", str(options.speech_dir)]
+        return arguments + [f"--fault={fault}" for fault in options.faults]
+
+    async def _talk(
+        self,
+        stack: Stack,
+        bots: asyncio.subprocess.Process,
+        conversation: Conversation,
+        api: PluginApi,
+        world: World,
+    ) -> None:
+        early = {event.bot for event in self._plan.events if event.at_s <= 0}
+        await conversation.wait_for(
+            "the bots' joining", lambda: conversation.joined(early), limit_s=_JOIN_LIMIT_S
+        )
+        self._show.server("Bots", f"{', '.join(sorted(early))} are in the call")
+        await api.start_recording(world.channel_id)
+        self._show.line(f"{world.host} presses record")
+        for kind in ("recording", "transcribing"):
+            await conversation.wait_for(
+                f"the start of {kind}",
+                lambda kind=kind: conversation.started(kind),  # type: ignore[misc]
+                limit_s=_START_LIMIT_S,
+            )
+        for job in stack.jobs():
+            started = next(log_events(job, "started"), {})
+            self._show.server(
+                job.name.capitalize(), f"joined after {started.get('joined_after_s', '?')} s"
+            )
+        self._show.title("Live captions")
+        _command(bots, "go")
+        await conversation.wait_for(
+            "the start of the talk", lambda: conversation.plan_s is not None, limit_s=_SLACK_S
+        )
+        await conversation.wait_for(
+            "the end of the talk",
+            lambda: conversation.finished,
+            limit_s=(conversation.plan_s or 0) + _SLACK_S,
+        )
+        await api.stop_recording(world.channel_id)
+        await conversation.wait_for(
+            "the stop", lambda: conversation.ended("recording"), limit_s=_STOP_LIMIT_S
+        )
+        await asyncio.sleep(_AFTER_STOP_S)
+        _command(bots, "leave")
+
+    async def _await_posts(self, stack: Stack, thread: Thread) -> Results:
+        self._show.title("The host stopped the recording; waiting for the posts")
+        try:
+            async with asyncio.timeout(_POSTS_LIMIT_S):
+                with self._show.progress() as bars:
+                    while True:
+                        results = await thread.results()
+                        _show_progress(stack, bars)
+                        if results.complete:
+                            return results
+                        self._raise_if_silent(stack)
+                        await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise CallFailed(f"no posts of both jobs within {_POSTS_LIMIT_S:g} s") from None
+
+    def _raise_if_silent(self, stack: Stack) -> None:
+        """A job that ended well must have posted: its post is there before it ends."""
+        jobs = stack.jobs()
+        if len(jobs) > 1 and all(job.exit is not None for job in jobs):
+            raise CallFailed(
+                f"both jobs ended, but not both have posted; see the logs in {self._logs}"
+            )
+
+    async def _download(self, thread: Thread, results: Results) -> None:
+        for file_id, name in (
+            (results.recording_file_id, "recording.mp4"),
+            (results.vtt_file_id, "transcript.vtt"),
+            (results.text_file_id, "transcript.txt"),
+        ):
+            assert file_id is not None
+            await thread.download(file_id, self._output / name)
+
+    async def _await_job_ends(self, stack: Stack) -> None:
+        try:
+            async with asyncio.timeout(_JOB_END_LIMIT_S):
+                while not all(job.exit is not None for job in stack.jobs()):  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_S / 5)
+        except TimeoutError:
+            raise CallFailed(
+                f"a job has posted, but not ended within {_JOB_END_LIMIT_S:g} s"
+            ) from None
+
+    async def _judge(
+        self, stack: Stack, call: Call, results: Results, clips: Mapping[str, Sequence[Clip]]
+    ) -> DemoResult:
+        self._copy_job_logs()
+        joined_s = {
+            job.name: float(record["joined_after_s"])
+            for job in stack.jobs()
+            for record in log_events(job, "started")
+            if "joined_after_s" in record
+        }
+        measured = await asyncio.to_thread(
+            judge,
+            Files(self._output),
+            scenario=self._options.scenario,
+            wish=WISH,
+            call=_with_whole_truth(call, self._output / "truth.jsonl"),
+            clips=clips,
+            results=results,
+            figures=stack.figures(),
+            start_to_joined_s=joined_s,
+            killed=stack.killed,
+            left_over=list(stack.left_over().values()),
+        )
+        summary = make_summary(measured)
+        (self._output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+        return DemoResult(summary, tuple(check for check in measured.checks if not check.ok))
+
+    def clean_up(self) -> None:
+        """Keep the jobs' logs; what lies in the working directory only when it may still be needed."""
+        self._copy_job_logs()
+        if self._complete and not self._options.keep_work_dir:
+            shutil.rmtree(self._work_dir, ignore_errors=True)
+
+    def _copy_job_logs(self) -> None:
+        if self._stack is None:
+            return
+        for job in self._stack.jobs():
+            with contextlib.suppress(OSError):
+                shutil.copyfile(job.log, self._logs / f"{job.name}.log")
+
+
+async def _while_watched(
+    stack: Stack, work: Coroutine[Any, Any, tuple[Call, Results]]
+) -> tuple[Call, Results]:
+    """The result of `work`, unless a needed process dies first; the death explains any other error."""
+    working = asyncio.create_task(work, name="demo")
+    watching = asyncio.create_task(stack.watch(), name="watch")
+    try:
+        await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
+        if working.done() and not working.cancelled() and working.exception() is not None:
+            # The work often notices a second before the watch does.
+            await asyncio.wait([watching], timeout=_WATCH_MOMENT_S)
+        if watching.done():
+            await watching
+        return await working
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _listen(bots: asyncio.subprocess.Process, conversation: Conversation) -> None:
+    assert bots.stdout is not None
+    async for line in bots.stdout:
+        record = read_line(line)
+        if record is not None:
+            await conversation.tell(record)
+
+
+def _command(bots: asyncio.subprocess.Process, word: str) -> None:
+    assert bots.stdin is not None
+    bots.stdin.write(f"{word}\n".encode())
+
+
+def _show_progress(stack: Stack, bars: JobProgress) -> None:
+    for job in stack.jobs():
+        for record in log_events(job, "progress"):
+            bars.update(job.name, record["stage"], int(record["done"]), int(record["total"]))
+
+
+def _with_whole_truth(call: Call, truth_file: Path) -> Call:
+    """The call as seen at the stop, with what the bots wrote until they left."""
+    return replace(call, truth=read_truth(truth_file))
+
+
+def _make_room(output: Path, work_dir: Path, logs: Path) -> None:
+    """Remove what an earlier run left; nothing else in the output directory is touched."""
+    for directory in (work_dir, logs):
+        shutil.rmtree(directory, ignore_errors=True)
+    for name in _RESULT_NAMES:
+        (output / name).unlink(missing_ok=True)
+    work_dir.mkdir(parents=True, mode=0o700)
+    logs.mkdir()

@@ -1,0 +1,78 @@
+"""The call's thread: what the jobs have posted in the stand-in, and the files of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import httpx
+
+_TIMEOUT_S: Final = 30.0
+
+
+class ThreadError(Exception):
+    """The stand-in's thread cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What the jobs have published; None: not yet."""
+
+    recording_file_id: str | None = None
+    vtt_file_id: str | None = None
+    text_file_id: str | None = None
+    recording_posts: int = 0
+    transcription_posts: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return None not in (self.recording_file_id, self.vtt_file_id, self.text_file_id)
+
+
+class Thread:
+    """Reads through the stand-in's own routes for tests."""
+
+    def __init__(self, site_url: str, channel_id: str) -> None:
+        self._channel_id = channel_id
+        self._http = httpx.AsyncClient(base_url=site_url, timeout=_TIMEOUT_S, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def results(self) -> Results:
+        """What the jobs have posted so far."""
+        return read_results((await self._get(f"/testbed/posts/{self._channel_id}")).json())
+
+    async def download(self, file_id: str, target: Path) -> None:
+        """Save a posted file."""
+        content = (await self._get(f"/testbed/files/{file_id}")).content
+        await asyncio.to_thread(target.write_bytes, content)
+
+    async def _get(self, route: str) -> httpx.Response:
+        try:
+            response = await self._http.get(route)
+            return response.raise_for_status()
+        except httpx.HTTPError as error:
+            raise ThreadError(f"GET {route}: {error}") from error
+
+
+def read_results(posts: Sequence[Mapping[str, Any]]) -> Results:
+    """The jobs' posts among those of a thread (calls-plugin.md 5.4, 5.5)."""
+    recording_file = vtt = text = None
+    recordings = transcriptions = 0
+    for post in posts:
+        match post.get("type"):
+            case "custom_calls_recording":
+                recordings += 1
+                recording_file = post["file_ids"][0]
+            case "custom_calls_transcription":
+                transcriptions += 1
+                text = post["file_ids"][0]
+                vtt = post["props"]["captions"][0]["file_id"]
+    return Results(recording_file, vtt, text, recordings, transcriptions)

@@ -1,0 +1,327 @@
+"""What every backend promises (offloader/backends/base.py), with real jobs: small shell scripts.
+
+A backend joins by a `Bench` that runs a script as a recording job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from itertools import count, pairwise
+from pathlib import Path
+
+import pytest
+
+from offloader.backends.base import Backend, LaunchRequest, Observation, Phase
+from offloader.backends.process import ProcessBackend
+from offloader.errors import BackendError, LaunchFailed
+from offloader.models import JobType, Workload
+from offloader.settings import ProcessSettings
+
+PATIENCE_S = 10.0
+LOG_CAP_BYTES = 64 * 1024
+
+
+class ProcessBench:
+    """Runs scripts under the process backend and cleans up after them."""
+
+    name = "process"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._numbers = count(1)
+        self.launched: list[Workload] = []
+
+    def backend(self, script: str = "true") -> Backend:
+        """A backend as a service that has just started has it; its jobs run `script`."""
+        settings = ProcessSettings(
+            jobs_dir=self._directory,
+            models_dir="/models-here",
+            recorder_command=("/bin/sh", "-c", script),
+            transcriber_command=("/no/such/program",),
+            stop_grace_s=300.0,
+            log_max_bytes=LOG_CAP_BYTES,
+        )
+        environ = {"PATH": os.environ["PATH"], "HOME": "/home-here", "SERVICE_SECRET": "hush"}
+        return ProcessBackend(settings, environ=environ)
+
+    def job_id(self) -> str:
+        return f"{next(self._numbers):012x}"
+
+    async def launch(self, backend: Backend, job_type: JobType = JobType.RECORDING) -> Workload:
+        input_data = {"call_id": "c1", "width": 1280, "auth_token": "t0ken", "ld_preload": "/evil"}
+        request = LaunchRequest(self.job_id(), job_type, "runner", input_data)
+        workload = await backend.launch(request)
+        self.launched.append(workload)
+        return workload
+
+    def touch(self, workload: Workload, name: str) -> None:
+        """Make a file in the job's DATA_DIR."""
+        (Path(str(workload.reference["directory"])) / "data" / name).touch()
+
+    async def clean_up(self) -> None:
+        backend = self.backend()
+        for workload in self.launched:
+            await backend.stop(workload, grace_s=0)
+            with suppress(TimeoutError):
+                await ended(backend, workload)
+        await backend.aclose()
+
+
+@pytest.fixture(params=[ProcessBench], ids=["process"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ProcessBench]:
+    made = request.param(tmp_path / "jobs")
+    yield made
+    await made.clean_up()
+
+
+async def until(
+    backend: Backend, workload: Workload, wanted: Callable[[Observation], bool]
+) -> Observation:
+    async with asyncio.timeout(PATIENCE_S):
+        while not wanted(observation := await backend.poll(workload)):
+            await asyncio.sleep(0.01)
+    return observation
+
+
+async def ended(backend: Backend, workload: Workload) -> Observation:
+    return await until(backend, workload, lambda o: o.phase in (Phase.EXITED, Phase.LOST))
+
+
+async def said(backend: Backend, workload: Workload, text: str) -> str:
+    """The log, as soon as it holds `text`."""
+    async with asyncio.timeout(PATIENCE_S):
+        while text not in (log := await whole_log(backend, workload)):
+            await asyncio.sleep(0.01)
+    return log
+
+
+async def whole_log(backend: Backend, workload: Workload, **options: int) -> str:
+    return b"".join([chunk async for chunk in backend.logs(workload, **options)]).decode()
+
+
+@pytest.mark.parametrize(
+    ("script", "exit_code"),
+    [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill -15 $$", 143)],
+)
+async def test_an_exit_code_is_known_also_to_a_later_process(bench, script, exit_code) -> None:
+    backend = bench.backend(script)
+    before_s = time.time()
+    workload = await bench.launch(backend)
+    for watcher in (backend, bench.backend()):
+        observation = await ended(watcher, workload)
+        assert (observation.phase, observation.exit_code) == (Phase.EXITED, exit_code)
+        assert observation.stopped_at is not None
+        assert before_s - 1 <= observation.stopped_at.timestamp() <= time.time() + 1
+
+
+async def test_a_job_is_seen_running_until_it_ends(bench) -> None:
+    backend = bench.backend("echo ready; while [ ! -e $DATA_DIR/go ]; do sleep 0.02; done")
+    workload = await bench.launch(backend)
+    await said(backend, workload, "ready")
+    assert (await backend.poll(workload)).phase is Phase.RUNNING
+    bench.touch(workload, "go")
+    assert (await ended(backend, workload)).exit_code == 0
+
+
+async def test_a_program_that_cannot_be_started_never_ran(bench) -> None:
+    backend = bench.backend()
+    workload = await bench.launch(backend, JobType.TRANSCRIBING)
+    observation = await ended(backend, workload)
+    assert (observation.phase, observation.exit_code) == (Phase.EXITED, None)
+    assert "/no/such/program" in observation.detail
+
+
+async def test_a_job_gets_its_input_and_nothing_of_the_services_environment(bench) -> None:
+    backend = bench.backend("env; touch $DATA_DIR/file")
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    variables = dict(
+        line.split("=", 1) for line in (await whole_log(backend, workload)).splitlines()
+    )
+    assert variables["CALL_ID"] == "c1"
+    assert variables["WIDTH"] == "1280"
+    assert variables["AUTH_TOKEN"] == "t0ken"
+    assert variables["MODELS_DIR"] == "/models-here"
+    assert not {"LD_PRELOAD", "SERVICE_SECRET", "VIRTUAL_ENV"} & set(variables)
+
+
+async def test_stdout_and_stderr_are_kept_to_the_last_byte(bench) -> None:
+    backend = bench.backend("echo out; echo err >&2; printf end")
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    assert await whole_log(backend, workload) == "out\nerr\nend"
+
+
+async def test_a_long_log_keeps_its_start_and_its_end(bench) -> None:
+    backend = bench.backend("seq 1 200000; echo last")
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    log = await whole_log(backend, workload)
+    assert log.startswith("1\n2\n3\n")
+    assert log.endswith("\n199999\n200000\nlast\n")
+    assert len(log) < 3 * LOG_CAP_BYTES
+    assert log.count('"event":"log.cut"') == 1
+    numbers = [int(line) for line in log.splitlines() if line.isdigit()]
+    steps = [b - a for a, b in pairwise(numbers)]
+    assert sum(step != 1 for step in steps) == 1  # one gap, and every line is whole
+
+
+async def test_the_tail_of_a_log_is_its_end(bench) -> None:
+    backend = bench.backend("seq 1 200000; echo last")
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    tail = await whole_log(backend, workload, tail_bytes=1000)
+    assert len(tail) == 1000
+    assert (await whole_log(backend, workload)).endswith(tail)
+    assert await whole_log(backend, workload, tail_bytes=0) == ""
+
+
+async def test_a_polite_stop_reaches_the_job_once_and_its_own_exit_code_counts(bench) -> None:
+    script = "trap 'echo term' TERM; echo ready; while [ ! -e $DATA_DIR/go ]; do sleep 0.02; done; exit 7"
+    backend = bench.backend(script)
+    workload = await bench.launch(backend)
+    await said(backend, workload, "ready")
+    await asyncio.gather(*(backend.stop(workload, grace_s=60) for _ in range(5)))
+    await said(backend, workload, "term")
+    await backend.stop(workload, grace_s=60)
+    await bench.backend().stop(workload, grace_s=60)
+    bench.touch(workload, "go")
+    observation = await ended(backend, workload)
+    assert (observation.exit_code, observation.detail) == (7, "")
+    assert (await whole_log(backend, workload)).count("term") == 1
+
+
+async def test_a_job_that_ignores_the_stop_is_killed_after_the_grace(bench) -> None:
+    backend = bench.backend("trap '' TERM; echo ready; while true; do sleep 0.02; done")
+    workload = await bench.launch(backend)
+    await said(backend, workload, "ready")
+    asked_s = time.monotonic()
+    await backend.stop(workload, grace_s=0.4)
+    observation = await ended(backend, workload)
+    assert time.monotonic() - asked_s >= 0.4
+    assert (observation.exit_code, "grace" in observation.detail) == (137, True)
+
+
+async def test_a_clearly_shorter_grace_asks_again_and_a_longer_one_changes_nothing(bench) -> None:
+    backend = bench.backend("trap 'echo term' TERM; echo ready; while true; do sleep 0.02; done")
+    workload = await bench.launch(backend)
+    await said(backend, workload, "ready")
+    await backend.stop(workload, grace_s=60)
+    await said(backend, workload, "term")
+    await backend.stop(workload, grace_s=600)
+    await backend.stop(workload, grace_s=0.3)
+    assert (await ended(backend, workload)).exit_code == 137
+    assert (await whole_log(backend, workload)).count("term") == 2
+
+
+async def test_a_job_can_be_stopped_the_moment_it_was_launched(bench) -> None:
+    backend = bench.backend("while true; do sleep 0.02; done")
+    workload = await bench.launch(backend)
+    await backend.stop(workload, grace_s=60)
+    assert (await ended(backend, workload)).exit_code == 143
+
+
+async def test_stopping_what_has_ended_does_nothing(bench) -> None:
+    backend = bench.backend("exit 0")
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    await backend.stop(workload, grace_s=0)
+    assert (await backend.poll(workload)).exit_code == 0
+
+
+async def test_nothing_that_a_job_started_outlives_it(bench) -> None:
+    script = (
+        "sleep 300 & echo $!; setsid sleep 300 & echo $!; (setsid sleep 300 & echo $!); sleep 0.2"
+    )
+    backend = bench.backend(script)
+    workload = await bench.launch(backend)
+    assert (await ended(backend, workload)).exit_code == 0
+    pids = [int(pid) for pid in (await whole_log(backend, workload)).split()]
+    assert len(pids) == 3
+    assert not {f"{pid}" for pid in pids} & set(os.listdir("/proc"))
+
+
+async def test_a_later_process_adopts_watches_and_stops_a_running_job(bench) -> None:
+    first = bench.backend("trap 'exit 5' TERM; echo ready; while true; do sleep 0.02; done")
+    workload = await bench.launch(first)
+    await said(first, workload, "ready")
+    second = bench.backend()
+    found = await second.adopt()
+    adopted = found["000000000001"]
+    assert (await second.poll(adopted)).phase is Phase.RUNNING
+    await second.stop(adopted, grace_s=60)
+    assert (await ended(second, adopted)).exit_code == 5
+
+
+async def test_ended_jobs_are_found_too_until_they_are_removed(bench) -> None:
+    backend = bench.backend("exit 0")
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    assert set(await bench.backend().adopt()) == {"000000000001"}
+    await backend.remove(workload)
+    assert await bench.backend().adopt() == {}
+
+
+@pytest.mark.parametrize(
+    ("script", "unpublished"),
+    [
+        ("mkdir $DATA_DIR/abc; touch $DATA_DIR/abc/job.json; exit 0", True),
+        ("mkdir $DATA_DIR/abc; touch $DATA_DIR/abc/job.json; exit 1", True),
+        ("mkdir $DATA_DIR/abc; touch $DATA_DIR/abc/recorder.log", False),
+        ("exit 1", False),
+    ],
+)
+async def test_a_result_that_was_not_published_is_told_of(bench, script, unpublished) -> None:
+    backend = bench.backend(script)
+    workload = await bench.launch(backend)
+    assert (await ended(backend, workload)).unpublished is unpublished
+
+
+async def test_a_running_job_cannot_be_removed(bench) -> None:
+    backend = bench.backend("echo ready; while true; do sleep 0.02; done")
+    workload = await bench.launch(backend)
+    with pytest.raises(BackendError, match="still runs"):
+        await backend.remove(workload)
+    await said(backend, workload, "ready")
+
+
+async def test_removal_leaves_nothing_and_may_be_repeated(bench) -> None:
+    backend = bench.backend("touch $DATA_DIR/file")
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    await backend.remove(workload)
+    await backend.remove(workload)
+    assert (await backend.poll(workload)).phase is Phase.LOST
+    assert await whole_log(backend, workload) == ""
+    await backend.stop(workload, grace_s=0)
+
+
+async def test_a_second_launch_under_one_id_is_refused_and_the_first_goes_on(bench) -> None:
+    backend = bench.backend("echo ready; while true; do sleep 0.02; done")
+    workload = await bench.launch(backend)
+    request = LaunchRequest("000000000001", JobType.RECORDING, "runner", {})
+    with pytest.raises(LaunchFailed):
+        await backend.launch(request)
+    await said(backend, workload, "ready")
+    assert (await backend.poll(workload)).phase in (Phase.STARTING, Phase.RUNNING)
+
+
+async def test_a_launch_that_fails_leaves_nothing_behind(bench) -> None:
+    backend = bench.backend()
+    too_large = LaunchRequest(bench.job_id(), JobType.RECORDING, "runner", {"x": "y" * 200_000})
+    with pytest.raises(LaunchFailed):
+        await backend.launch(too_large)
+    assert await backend.adopt() == {}
+
+
+async def test_a_closed_backend_leaves_its_jobs_running(bench) -> None:
+    backend = bench.backend("echo ready; while true; do sleep 0.02; done")
+    workload = await bench.launch(backend)
+    await said(backend, workload, "ready")
+    await backend.aclose()
+    await backend.aclose()
+    assert (await bench.backend().poll(workload)).phase is Phase.RUNNING

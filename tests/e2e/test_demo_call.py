@@ -1,0 +1,62 @@
+"""The whole product on loopback: a short call is recorded, transcribed, captioned, and judged by content."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from testbed.demo.options import DemoOptions
+from testbed.demo.run import DemoResult, run_demo
+from testbed.demo.show import Show
+from testbed.stack import Ports
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
+
+
+async def _run(output: Path, *faults: str) -> tuple[DemoResult, str]:
+    printed = io.StringIO()
+    show = Show(Console(file=printed, width=120))
+    options = DemoOptions(output=output, scenario="short", ports=Ports.free(), faults=faults)
+    return await run_demo(options, show), printed.getvalue()
+
+
+async def test_a_call_comes_back_as_recording_transcript_and_captions(tmp_path: Path) -> None:
+    result, printed = await _run(tmp_path)
+
+    assert [f"{check.name}: {check.detail}" for check in result.failed] == []
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["ok"]
+    assert {process["name"] for process in summary["processes"]} == {
+        "sfu",
+        "plugin",
+        "offloader",
+        "bots",
+        "recorder",
+        "transcriber",
+    }
+    for name in ("recording.mp4", "transcript.vtt", "transcript.txt", "captions.jsonl"):
+        assert (tmp_path / name).stat().st_size > 0
+    for process in summary["processes"]:
+        assert (tmp_path / "logs" / f"{process['name']}.log").is_file()
+        assert process["cpu_s"] > 0
+    assert " s)" in printed, "captions are printed with their lag"
+    assert not (tmp_path / "work").exists(), "a good run leaves only results"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [
+        ("swap:alice:bob", "speakers of the transcript"),
+        ("delay:bob:0.3", "every voice in its place"),
+    ],
+)
+async def test_a_fault_fails_the_check_that_names_it(
+    tmp_path: Path, fault: str, check: str
+) -> None:
+    result, _ = await _run(tmp_path, fault)
+    assert check in {failed.name for failed in result.failed}

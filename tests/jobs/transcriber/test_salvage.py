@@ -1,0 +1,142 @@
+"""A dead job is finished from its directory: from captures alone, or from where publishing stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from callclient.plugin_api import ApiError
+from jobs.publication import PublishState
+from jobs.transcriber import __main__ as command
+from jobs.transcriber import job_directory, salvage
+from jobs.transcriber.capture import TrackCapture, TrackIdentity
+from jobs.transcriber.settings import TranscriberSettings
+from jobs.transcriber.speakers import SpeakerDirectory
+
+MODELS = Path(__file__).parents[3] / "models"
+ID = "abcdefghijklmnopqrstuvwxy"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> TranscriberSettings:
+    return TranscriberSettings(
+        site_url="http://127.0.0.1:8065",
+        call_id=ID + "c",
+        post_id=ID + "p",
+        job_id=ID + "t",
+        auth_token="old" + ID[3:] + "s",
+        data_dir=tmp_path,
+        models_dir=MODELS,
+    )
+
+
+@pytest.fixture
+def dead_job(clips, api, settings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Killed in mid-call: a capture of bob, whose name was found in time."""
+    job_directory.create(settings, base_name="Call_X")
+    _capture(settings.directory, clips["bob"])
+    speakers = SpeakerDirectory(settings.directory)
+    asyncio.run(speakers.look_up(api, channel_id="c", session_id="session-bob", user_id="user-bob"))
+    monkeypatch.setattr(salvage, "PluginApi", lambda **_: api)
+    monkeypatch.setenv("AUTH_TOKEN", ID + "n")
+    return settings.directory
+
+
+def _capture(directory: Path, clip) -> Path:
+    name = clip.name
+    identity = TrackIdentity(f"track-{name}", f"session-{name}", f"user-{name}")
+    capture = TrackCapture(directory / f"user-{name}_track-{name}.ogg", identity)
+    for packet in clip.packets(start_ns=2_000_000_000):
+        capture.add(packet)
+    capture.flush()
+    return capture.path
+
+
+def _kill_the_call(api) -> None:
+    """Nobody is in the call any more: sessions have no profiles."""
+    api.users = {"user-carol": api.profiles["session-carol"]}
+    api.profiles.clear()
+
+
+def test_captures_alone_become_a_post(clips, api, dead_job: Path) -> None:
+    _capture(dead_job, clips["carol"])
+    _kill_the_call(api)
+    assert command.main(["salvage", str(dead_job)]) == 0
+    assert [name for name, _ in api.uploads] == ["Call_X.vtt", "Call_X.txt"]
+    cues = api.vtt.split("\n\n")[1:]
+    assert len(cues) == 8
+    for name in ("Bob", "Carol"):
+        assert sum(f"({name} Test)" in cue for cue in cues) == 4
+    assert not dead_job.exists()
+
+
+def test_a_capture_cut_off_loses_only_its_end(clips, api, dead_job: Path) -> None:
+    path = dead_job / "user-bob_track-bob.ogg"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    _capture(dead_job, clips["carol"]).unlink()
+    assert command.main(["salvage", str(dead_job)]) == 0
+    assert "(Bob Test) hello alice" in api.vtt
+    assert "question" not in api.vtt
+
+
+def test_what_was_uploaded_is_not_uploaded_again(api, dead_job: Path) -> None:
+    api.publish_error = ApiError("POST: refused with HTTP 401", status=401, retryable=False)
+    assert command.main(["salvage", str(dead_job)]) == 1
+    assert len(api.uploads) == 2
+    assert dead_job.exists()
+    api.publish_error = None
+    assert command.main(["salvage", str(dead_job)]) == 0
+    assert len(api.uploads) == 2
+    (post,) = api.posts
+    assert (post["language"], post["file_ids"]) == ("en", ["file0", "file1"])
+
+
+def test_a_post_that_may_exist_is_not_made_twice(api, dead_job: Path) -> None:
+    api.publish_error = ApiError("POST: no answer", status=None, retryable=True)
+    assert command.main(["salvage", str(dead_job)]) == 0
+    api.publish_error = None
+    assert command.main(["salvage", str(dead_job)]) == 0
+    assert api.posts == []
+    assert PublishState(dead_job).posted
+    assert dead_job.exists()
+
+
+def test_nothing_said_is_nothing_posted(api, settings, dead_job: Path) -> None:
+    for path in dead_job.glob("*.ogg*"):
+        path.unlink()
+    assert command.main(["salvage", str(dead_job)]) == 0
+    assert api.posts == []
+
+
+def test_another_model_can_be_chosen_and_must_exist(
+    api, dead_job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_SIZE", "turbo")
+    assert command.main(["salvage", str(dead_job)]) == 1
+    monkeypatch.setenv("MODEL_SIZE", "tiny")
+    assert command.main(["salvage", str(dead_job)]) == 0
+
+
+@pytest.mark.parametrize("breakage", ["no token", "no job.json", "not json", "other name"])
+def test_a_directory_that_is_no_job_is_refused_with_a_reason(
+    dead_job: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    breakage: str,
+) -> None:
+    description = dead_job / "job.json"
+    match breakage:
+        case "no token":
+            monkeypatch.delenv("AUTH_TOKEN")
+        case "no job.json":
+            description.unlink()
+        case "not json":
+            description.write_text("{")
+        case _:
+            other = json.loads(description.read_text()) | {"job_id": "another"}
+            description.write_text(json.dumps(other))
+    assert command.main(["salvage", str(dead_job)]) == 2
+    assert capsys.readouterr().err.strip()

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from foundation.layered_config import ConfigError
+from offloader.app import running_offloader
+from offloader.cli.main import main
+from offloader.errors import BackendError, StoreError
+from offloader.settings import load_settings
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config", "my.toml"],
+        ["serve", "--config", "my.toml"],
+        ["--config", "my.toml", "serve"],
+    ],
+)
+def test_the_original_command_line_reads_the_file_too(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "my.toml").write_text("[jobs]\nmax_concurrent_jobs = -1\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == (
+        "offloader: my.toml: jobs.max_concurrent_jobs: "
+        "invalid MaxConcurrentJobs value: should be greater than zero\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        ({"JOBS_APITYPE": "docker"}, ConfigError, 'jobs.api_type = "docker": this release cannot'),
+        ({"STORE_DATASOURCE": "/proc/x/store.db"}, StoreError, "database /proc/x/store.db: "),
+        ({"JOBS_PROCESS_JOBSDIR": "/proc/x"}, BackendError, "jobs_dir: cannot make /proc/x"),
+    ],
+)
+async def test_a_service_that_cannot_start_says_why(
+    tmp_path: Path, changes: dict[str, str], error: type[Exception], text: str
+) -> None:
+    variables = {"STORE_DATASOURCE": f"{tmp_path}/store.db", "JOBS_APITYPE": "process"}
+    settings = load_settings(tmp_path / "none.toml", variables | changes)
+    with pytest.raises(error, match=text):
+        async with running_offloader(settings, environ={}):
+            pass

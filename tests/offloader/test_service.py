@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from clientauth.service import Identity
+from foundation.clock import ManualClock
+from offloader.backends.stub import StubBackend
+from offloader.errors import CreationFailed, JobNotFound
+from offloader.models import Job, JobState, StopReason
+from offloader.service import JobService, JobWish
+from offloader.settings import load_settings
+from offloader.store.memory import MemoryJobStore
+
+CLIENT = Identity("client")
+
+
+def make_service(store: MemoryJobStore, backend: StubBackend) -> JobService:
+    settings = load_settings(Path("/nonexistent"), {"JOBS_MAXCONCURRENTJOBS": "10"}).jobs
+    return JobService(settings=settings, store=store, backend=backend, clock=ManualClock())
+
+
+def wish(call: str, job_type: str = "recording") -> JobWish:
+    input_data = {"call_id": call, "post_id": "p", "auth_token": "hidden-token"}
+    return JobWish(job_type, "mattermost/calls-recorder:v1.0.0", 60, input_data)
+
+
+async def test_a_job_that_could_not_be_launched_is_kept_with_its_reason_and_an_empty_log() -> None:
+    store = MemoryJobStore()
+    service = make_service(store, StubBackend(refuse="disk is full"))
+    with pytest.raises(CreationFailed, match="disk is full"):
+        await service.create(wish("c"), client=CLIENT)
+    [job] = store._jobs.values()
+    assert (job.state, job.stop_reason) == (JobState.FINISHED, StopReason.START_FAILED)
+    assert (job.detail, job.workload) == ("disk is full", None)
+    assert [chunk async for chunk in await service.logs(job.id, client=CLIENT)] == []
+    await service.delete(job.id, client=CLIENT)
+    with pytest.raises(JobNotFound):
+        await service.get(job.id, client=CLIENT)
+
+
+async def test_secrets_reach_the_backend_and_nothing_that_is_kept() -> None:
+    store, backend = MemoryJobStore(), StubBackend()
+    job = await make_service(store, backend).create(wish("c"), client=CLIENT)
+    assert backend.launched[job.id].input_data["auth_token"] == "hidden-token"
+    assert "hidden-token" not in repr(store._jobs)
+    assert "hidden-token" not in repr(backend.launched)
+
+
+async def test_of_a_hundred_calls_at_once_as_many_as_fit_get_in_each_with_its_sibling(
+    start,
+) -> None:
+    running = await start(JOBS_MAXCONCURRENTJOBS="10")
+    await running.post_job(call="0")  # the client is registered before the crowd comes
+    calls = [f"{number}" for number in range(1, 100)]
+    answers = await asyncio.gather(*(running.post_job(call=call) for call in calls))
+    admitted = [c for c, answer in zip(calls, answers, strict=True) if answer.status_code == 200]
+    assert len(admitted) == 9
+    siblings = await asyncio.gather(
+        *(running.post_job(call=call, job_type="transcribing") for call in ["0", *admitted])
+    )
+    assert [answer.status_code for answer in siblings] == [200] * 10
+    refused = await asyncio.gather(
+        *(running.post_job(call=call, job_type="transcribing") for call in calls)
+    )
+    assert {answer.status_code for answer in refused} == {500}
+
+
+async def test_both_jobs_of_one_call_at_once_hold_one_place(start) -> None:
+    running = await start(JOBS_MAXCONCURRENTJOBS="1")
+    answers = await asyncio.gather(
+        running.post_job(job_type="recording"), running.post_job(job_type="transcribing")
+    )
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+async def test_a_place_is_held_while_the_backend_launches() -> None:
+    class SlowBackend(StubBackend):
+        async def launch(self, request):
+            await asyncio.sleep(0)
+            return await super().launch(request)
+
+    store = MemoryJobStore()
+    service = make_service(store, SlowBackend())
+    results = await asyncio.gather(
+        *(service.create(wish(f"{n}"), client=CLIENT) for n in range(30)), return_exceptions=True
+    )
+    assert sum(isinstance(result, Job) for result in results) == 10

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from offloader.backends.base import Observation, Phase
+from offloader.backends.stub import StubBackend
+from offloader.errors import BackendError
+from offloader.models import Job, JobSpec, JobState, JobType, StopReason
+
+
+async def stored(running, job_id: str) -> Job:
+    job = await running.offloader.service._store.get(job_id)
+    assert job is not None
+    return job
+
+
+async def test_a_job_passes_its_states_as_the_backend_sees_them(running) -> None:
+    job_id = await running.create_job()
+    states = [(await stored(running, job_id)).state]
+    for observation in (
+        Observation(Phase.STARTING),
+        Observation(Phase.RUNNING),
+        Observation(Phase.EXITED, exit_code=0),
+    ):
+        running.backend.observations[job_id] = observation
+        await running.check()
+        states.append((await stored(running, job_id)).state)
+    assert states == [JobState.STARTING, JobState.STARTING, JobState.RUNNING, JobState.FINISHED]
+
+
+async def test_a_job_past_its_limit_is_stopped_once_with_the_grace(running) -> None:
+    job_id = await running.create_job(max_duration_sec=60)
+    running.clock.advance(seconds=59.9)
+    await running.check()
+    assert running.backend.stopped == []
+    running.clock.advance(seconds=0.2)
+    await running.check()
+    await running.check()
+    assert running.backend.stopped == [(job_id, 300.0)]
+    assert (await stored(running, job_id)).state is JobState.STOPPING
+    running.backend.exit(job_id, 0)
+    await running.check()
+    assert (await stored(running, job_id)).stop_reason is StopReason.MAX_DURATION
+
+
+async def test_the_deadline_holds_over_a_restart(start) -> None:
+    first = await start()
+    job_id = await first.create_job(max_duration_sec=60)
+    first.clock.advance(seconds=50)
+    second = await start(backend=first.backend, clock=first.clock)
+    await second.check()
+    assert second.backend.stopped == []
+    second.clock.advance(seconds=11)
+    await second.check()
+    assert [job for job, _ in second.backend.stopped] == [job_id]
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=-2), timedelta(days=2)])
+async def test_a_wall_clock_that_jumps_moves_no_deadline(running, jump: timedelta) -> None:
+    job_id = await running.create_job(max_duration_sec=60)
+    await running.check()
+    running.clock._utc += jump
+    running.clock.advance(seconds=30)
+    await running.check()
+    assert running.backend.stopped == []
+    running.clock.advance(seconds=31)
+    await running.check()
+    assert [job for job, _ in running.backend.stopped] == [job_id]
+
+
+async def test_a_wish_to_stop_that_was_stored_but_not_sent_is_sent_after_a_restart(start) -> None:
+    class Mute(StubBackend):
+        async def stop(self, workload, *, grace_s):
+            raise asyncio.CancelledError
+
+    first = await start(backend=Mute())
+    job_id = await first.create_job(max_duration_sec=60)
+    first.clock.advance(seconds=61)
+    with pytest.raises(asyncio.CancelledError):
+        await first.check()
+    backend = StubBackend(launched=first.backend.launched, observations=first.backend.observations)
+    second = await start(backend=backend, clock=first.clock)
+    await second.check()
+    assert [job for job, _ in backend.stopped] == [job_id]
+    assert (await stored(second, job_id)).stop_reason is StopReason.MAX_DURATION
+
+
+async def test_running_jobs_are_adopted_and_finish_after_a_restart(start) -> None:
+    first = await start()
+    job_id = await first.create_job()
+    second = await start(backend=first.backend, clock=first.clock)
+    second.backend.exit(job_id, 0)
+    await second.check()
+    assert (await second.get_job(job_id))["stop_at"]
+
+
+async def reserve_only(running, job_id: str) -> None:
+    """What a service leaves that is killed between admission and the stored launch."""
+    spec = JobSpec(JobType.RECORDING, "runner", 60, {})
+    job = Job(job_id, "plugin", spec, running.clock.utc_now())
+    await running.offloader.service._store.reserve(job, admits=lambda *_: True)
+
+
+async def test_a_launch_that_was_not_stored_is_found_on_the_backend(start) -> None:
+    first = await start()
+    await reserve_only(first, "aaaaaaaaaaaa")
+    backend = StubBackend(strangers=("aaaaaaaaaaaa", "ffffffffffff"))
+    backend.observations["aaaaaaaaaaaa"] = Observation(Phase.RUNNING)
+    second = await start(backend=backend, clock=first.clock)
+    await second.check()
+    job = await stored(second, "aaaaaaaaaaaa")
+    assert job.state is JobState.RUNNING
+    assert job.workload is not None
+    assert backend.removed == []  # what belongs to no job is left alone
+
+
+async def test_a_job_that_was_never_launched_frees_its_place_at_the_next_start(start) -> None:
+    first = await start()
+    await reserve_only(first, "aaaaaaaaaaaa")
+    second = await start(clock=first.clock)
+    job = await stored(second, "aaaaaaaaaaaa")
+    assert (job.state, job.stop_reason) == (JobState.FINISHED, StopReason.START_FAILED)
+    assert await second.offloader.service._store.live() == []
+
+
+async def test_a_vanished_job_becomes_lost(running) -> None:
+    job_id = await running.create_job()
+    running.backend.observations[job_id] = Observation(Phase.LOST, detail="gone")
+    await running.check()
+    job = await stored(running, job_id)
+    assert (job.stop_reason, job.detail) == (StopReason.LOST, "gone")
+
+
+async def test_one_job_that_cannot_be_polled_does_not_hide_the_others(running) -> None:
+    await running.create_job(call="one")
+    second = await running.create_job(call="two")
+    poll = running.backend.poll
+
+    async def picky(workload):
+        if workload.reference["id"] != second:
+            raise BackendError("no answer")
+        return await poll(workload)
+
+    running.backend.poll = picky
+    running.backend.exit(second, 0)
+    await running.check()
+    assert (await stored(running, second)).state is JobState.FINISHED
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "unpublished", "setting", "value", "kept_s"),
+    [
+        (1, False, "JOBS_FAILEDJOBSRETENTIONTIME", "2h", 7200),
+        (None, False, "JOBS_FAILEDJOBSRETENTIONTIME", "2h", 7200),
+        (0, False, "JOBS_COMPLETEDJOBSRETENTIONTIME", "5m", 300),
+        (0, True, "JOBS_FAILEDJOBSRETENTIONTIME", "2d", 2 * 86400),
+    ],
+)
+async def test_an_ended_job_is_kept_as_long_as_its_retention_says(
+    start, exit_code: int | None, unpublished: bool, setting: str, value: str, kept_s: int
+) -> None:
+    running = await start(**{setting: value})
+    job_id = await running.create_job()
+    running.backend.exit(job_id, exit_code, unpublished=unpublished)
+    await running.check()
+    running.clock.advance(seconds=kept_s - 1)
+    await running.check()
+    assert running.backend.removed == []
+    running.clock.advance(seconds=62)
+    await running.check()
+    assert running.backend.removed == [job_id]
+    assert await running.offloader.service._store.get(job_id) is None
+
+
+async def test_retention_zero_keeps_for_ever(start) -> None:
+    running = await start(JOBS_FAILEDJOBSRETENTIONTIME="0d", JOBS_COMPLETEDJOBSRETENTIONTIME="0d")
+    job_id = await running.create_job()
+    running.backend.exit(job_id, 1)
+    await running.check()
+    running.clock.advance(seconds=10 * 365 * 86400)
+    await running.check()
+    assert running.backend.removed == []
+
+
+async def test_the_last_figures_of_a_job_are_kept_with_it(running) -> None:
+    job_id = await running.create_job()
+    running.backend.log = b'{"event":"metrics","cpu_s":1}\n'
+    await running.check()
+    assert running.offloader.supervisor.figures[job_id] == {"cpu_s": 1.0}
+    running.backend.log += b'{"event":"metrics","cpu_s":9,"final":true}\n'
+    running.backend.exit(job_id, 0, usage={"max_rss_bytes": 5.0})
+    await running.check()
+    assert (await stored(running, job_id)).figures == {"cpu_s": 9.0, "max_rss_bytes": 5.0}
+    assert running.offloader.supervisor.figures == {}
+
+
+async def test_drain_stops_every_job_and_waits_for_its_end(running) -> None:
+    jobs = [await running.create_job(call=call) for call in ("one", "two")]
+    draining = asyncio.create_task(running.offloader.drain(hurry=asyncio.Event()))
+    while len(running.backend.stopped) < 2:
+        await asyncio.sleep(0.001)
+    assert not draining.done()
+    for job_id in jobs:
+        running.backend.exit(job_id, 0)
+    await running.check()
+    assert await draining
+    reasons = {(await stored(running, job_id)).stop_reason for job_id in jobs}
+    assert reasons == {StopReason.REQUESTED}
+
+
+async def test_a_second_signal_shortens_the_grace(running) -> None:
+    job_id = await running.create_job()
+    hurry = asyncio.Event()
+    draining = asyncio.create_task(running.offloader.drain(hurry=hurry))
+    while not running.backend.stopped:
+        await asyncio.sleep(0.001)
+    hurry.set()
+    while len(running.backend.stopped) < 2:
+        await asyncio.sleep(0.001)
+    assert running.backend.stopped == [(job_id, 300.0), (job_id, 10.0)]
+    running.backend.exit(job_id, 137)
+    await running.check()
+    assert await draining
+
+
+async def test_jobs_that_outlive_the_service_are_left_alone_by_a_drain(start) -> None:
+    running = await start(backend=StubBackend(ends_with_service=False))
+    await running.create_job()
+    assert await running.offloader.drain(hurry=asyncio.Event())
+    assert running.backend.stopped == []
+    assert running.offloader.service.draining
