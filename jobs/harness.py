@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 import uvloop
@@ -26,6 +27,7 @@ from jobs.status import JobType, StatusReporter
 
 METRICS_INTERVAL_S = 10.0
 _PROGRESS_INTERVAL_S = 1.0
+T = TypeVar("T")
 
 
 class StartFailed(Exception):
@@ -33,6 +35,10 @@ class StartFailed(Exception):
 
     Reported as `failed`; the exit code is 0, because the report is the result (trap 48).
     """
+
+
+class Interrupted(Exception):
+    """A second signal: what is not published yet stays in the job's directory."""
 
 
 @dataclass(slots=True)
@@ -61,6 +67,23 @@ class JobContext:
             return
         self._last_progress[stage] = now
         self.log.info("progress", stage=stage, done=done, total=total)
+
+    async def unless_hurried(self, work: Awaitable[T]) -> T:
+        """Finish `work`, which may take minutes, unless a second signal comes (trap 47).
+
+        Raises:
+            Interrupted: it came; `work` was cancelled.
+        """
+        working = asyncio.ensure_future(work)
+        hurry = asyncio.create_task(self.shutdown.hurry.wait(), name="hurry")
+        try:
+            await asyncio.wait([working, hurry], return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise Interrupted("a second signal came; `salvage` can finish the job")
+            return await working
+        finally:
+            hurry.cancel()
+            working.cancel()
 
 
 Job = Callable[[JobContext], Awaitable[None]]

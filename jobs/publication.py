@@ -7,7 +7,6 @@ that a retry or `salvage` goes on where the dead process stopped and never makes
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from callclient.plugin_api import ApiError
 from foundation.logs import get_logger
 from foundation.retry import Backoff, retry
+from jobs.job_directory import write_private
 
 _FILE = "publication.json"
 _BACKOFF = Backoff(attempts=10, first_wait_s=1.0, growth=1.6, max_wait_s=30.0)
@@ -103,13 +103,7 @@ class PublishState:
         self._save()
 
     def _save(self) -> None:
-        temporary = self._path.with_suffix(".tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(self._state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        write_private(self._path, json.dumps(asdict(self._state)))
 
 
 def _may_repeat(error: Exception) -> bool:

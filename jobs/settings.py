@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 _ID = re.compile(r"[a-z0-9]{26}")
@@ -18,6 +19,9 @@ class SettingsError(ValueError):
 @dataclass(frozen=True, slots=True)
 class JobSettings:
     """What every job has."""
+
+    not_kept: ClassVar[frozenset[str]] = frozenset({"auth_token", "data_dir"})
+    """Fields that `job.json` leaves out: secrets, and what another process knows better."""
 
     site_url: str
     call_id: str
@@ -33,6 +37,34 @@ class JobSettings:
     def directory(self) -> Path:
         """Where this job keeps its files."""
         return self.data_dir / self.job_id
+
+    def to_document(self) -> dict[str, Any]:
+        """For `job.json`: everything needed to finish the job later, but no secret."""
+        return {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in asdict(self).items()
+            if key not in self.not_kept
+        }
+
+    @classmethod
+    def from_document(
+        cls, document: Mapping[str, Any], *, auth_token: str, directory: Path
+    ) -> Self:
+        """The settings of a job whose directory is `directory`.
+
+        Raises:
+            SettingsError: the document does not hold a job's settings.
+        """
+        known = {entry.name: str(entry.type) for entry in fields(cls)}
+        values = {key: value for key, value in document.items() if key in known}
+        for key, value in values.items():
+            if known[key].startswith("Path") and value is not None:
+                values[key] = Path(value)
+        values |= {"auth_token": auth_token, "data_dir": directory.parent}
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise SettingsError(f"{directory / 'job.json'}: {error}") from error
 
 
 def read_common(environ: Mapping[str, str], *, job_id_variable: str) -> JobSettings:

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from callclient.client import CallClient, CallClientConfig
+from callclient.events import CallEvent, TrackAdded
 from callclient.plugin_api import ApiError
-from callclient.receive.tracks import RemoteTrack
+from callclient.receive.tracks import RemoteTrack, TrackSource
 from foundation.channel import Channel
 from foundation.clock import Clock, SystemClock
-from jobs.harness import JobContext, StartFailed
-from jobs.transcriber import job_directory
+from jobs import job_directory
+from jobs.harness import Interrupted, JobContext, StartFailed
+from jobs.presence import Presence
 from jobs.transcriber.captions import CaptionOptions
 from jobs.transcriber.engines.base import EngineLoadError
 from jobs.transcriber.models import Models, load_models
 from jobs.transcriber.outcome import language_of, publish, write_files
-from jobs.transcriber.pipeline import CallPipeline
-from jobs.transcriber.presence import CallPeer, Presence
+from jobs.transcriber.pipeline import CallPipeline, CaptioningPeer
 from jobs.transcriber.settings import TranscriberSettings
 from jobs.transcriber.speakers import SpeakerDirectory
 from jobs.transcriber.transcript import Segment
 
 _START_TIMEOUT_S: Final = 30.0
-_LEAVE_TIMEOUT_S: Final = 10.0
 _TRACKS: Final = 4096
-T = TypeVar("T")
-
-
-class Interrupted(Exception):
-    """A second signal: what is not published yet stays in the job's directory."""
 
 
 class TranscriberJob:
@@ -44,14 +39,14 @@ class TranscriberJob:
         context: JobContext,
         settings: TranscriberSettings,
         *,
-        peer: CallPeer | None = None,
+        peer: CaptioningPeer | None = None,
         clock: Clock | None = None,
     ) -> None:
         """`peer` and `clock` are the real ones unless a test brings its own."""
         self._context = context
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._peer: CallPeer = peer or CallClient(
+        self._peer: CaptioningPeer = peer or CallClient(
             CallClientConfig(
                 site_url=settings.site_url,
                 auth_token=settings.auth_token,
@@ -87,7 +82,7 @@ class TranscriberJob:
             raise failures.exceptions[0] from None
         call_over_s = time.monotonic()
         if segments:
-            await self._unless_hurried(self._publish(segments, not_before_s=call_over_s))
+            await self._context.unless_hurried(self._publish(segments, not_before_s=call_over_s))
         else:
             # Nobody said anything: nothing is published (calls-plugin.md 8.5).
             self._context.log.info("transcript.empty")
@@ -96,7 +91,7 @@ class TranscriberJob:
     async def _take_part(self) -> list[Segment]:
         """Be in the call until it is over and everything said has its text."""
         async with asyncio.TaskGroup() as tasks:
-            presence = Presence(self._peer, on_voice=partial(self._voice_found, tasks))
+            presence = Presence(self._peer, on_event=partial(self._event_came, tasks))
             staying = tasks.create_task(presence.run(), name="presence")
             watching = tasks.create_task(self._end_on_signal(presence), name="signals")
             listening: asyncio.Task[None] | None = None
@@ -107,11 +102,11 @@ class TranscriberJob:
                     await presence.until_over()
             finally:
                 watching.cancel()
-                await self._leave(staying)
+                await presence.leave(staying)
             if pipeline is None or listening is None:
                 return []
             pipeline.end_call()
-            await self._unless_hurried(asyncio.shield(listening))
+            await self._context.unless_hurried(asyncio.shield(listening))
             self._context.metrics.update(pipeline.figures())
             return pipeline.backlog.segments
 
@@ -156,6 +151,11 @@ class TranscriberJob:
     async def _describe(self) -> None:
         await asyncio.to_thread(job_directory.create, self._settings, base_name=self._base_name)
 
+    def _event_came(self, tasks: asyncio.TaskGroup, event: CallEvent) -> None:
+        # Screen sound is left out on purpose (calls-plugin.md 12, trap 28).
+        if isinstance(event, TrackAdded) and event.track.source is TrackSource.VOICE:
+            self._voice_found(tasks, event.track)
+
     def _voice_found(self, tasks: asyncio.TaskGroup, track: RemoteTrack) -> None:
         self._tracks.offer(track)
         participant = self._peer.state.participants.get(track.session_id)
@@ -171,15 +171,6 @@ class TranscriberJob:
     async def _end_on_signal(self, presence: Presence) -> None:
         await self._context.shutdown.requested.wait()
         presence.end("a signal")
-
-    async def _leave(self, staying: asyncio.Task[None]) -> None:
-        try:
-            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
-                await self._peer.leave()
-                await asyncio.wait([staying])
-        except TimeoutError:
-            self._context.log.warning("leave.timed_out", limit_s=_LEAVE_TIMEOUT_S)
-            staying.cancel()
 
     async def _publish(self, segments: list[Segment], *, not_before_s: float) -> None:
         await self._find_missing_names(segments)
@@ -202,19 +193,6 @@ class TranscriberJob:
             await self._speakers.look_up_by_id(
                 self._context.api, session_id=session_id, user_id=user_id
             )
-
-    async def _unless_hurried(self, work: Awaitable[T]) -> T:
-        """Finish the work, which may take minutes, unless a second signal comes (trap 47)."""
-        working = asyncio.ensure_future(work)
-        hurry = asyncio.create_task(self._context.shutdown.hurry.wait(), name="hurry")
-        try:
-            await asyncio.wait([working, hurry], return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise Interrupted("a second signal came; `salvage` can finish the job")
-            return await working
-        finally:
-            hurry.cancel()
-            working.cancel()
 
 
 def _fail_unless_asked_to_stop(presence: Presence) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Final
 
 from callclient.plugin_api import PluginApi
 from foundation.logs import get_logger
+from jobs.job_directory import safe_name, write_private
 from jobs.publication import PublishState
 from jobs.transcriber.formats.cues import Cue
 from jobs.transcriber.formats.text import render_text
@@ -26,7 +25,6 @@ VTT_NAME: Final = "transcript.vtt"
 TEXT_NAME: Final = "transcript.txt"
 JSON_NAME: Final = "transcript.json"
 """Segments with words, probabilities and reasons of failure; stays here."""
-_UNSAFE: Final = re.compile(r'[\\:*?"<>|/\s]')
 _NS_PER_MS: Final = 1_000_000
 _log = get_logger(component="outcome")
 
@@ -58,10 +56,10 @@ def write_files(
         "language": language_of(segments),
         "segments": [asdict(segment) for segment in segments],
     }
-    _write(settings.directory / JSON_NAME, json.dumps(document, ensure_ascii=False))
+    write_private(settings.directory / JSON_NAME, json.dumps(document, ensure_ascii=False))
     vtt = render_webvtt(cues, omit_speaker=settings.webvtt_omit_speaker)
-    _write(settings.directory / VTT_NAME, vtt)
-    _write(settings.directory / TEXT_NAME, render_text(cues, settings.text_options))
+    write_private(settings.directory / VTT_NAME, vtt)
+    write_private(settings.directory / TEXT_NAME, render_text(cues, settings.text_options))
 
 
 def written_language(directory: Path) -> str | None:
@@ -118,18 +116,3 @@ async def publish(
     on_progress("publish", 1, 1)
     _log.info("transcript.published", certain=state.certain)
     return state.certain
-
-
-def safe_name(name: str) -> str:
-    """The characters that file systems dislike become `_` (calls-plugin.md 5.2)."""
-    return _UNSAFE.sub("_", name)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -12,23 +12,29 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from callclient.receive.tracks import RemoteTrack
 from foundation.channel import Channel
 from foundation.clock import Clock
-from jobs.transcriber.caption_publisher import CaptionPublisher
+from jobs.presence import CallPeer
+from jobs.transcriber.caption_publisher import CaptionPublisher, CaptionSink
 from jobs.transcriber.captions import PACKETS_DROPPED, CaptionBoard, CaptionOptions
 from jobs.transcriber.capture import TrackIdentity
 from jobs.transcriber.capture_store import CaptureStore
 from jobs.transcriber.listening import Ear, UtteranceEnded, UtteranceEvent
 from jobs.transcriber.live import LiveListener, LiveVoice
 from jobs.transcriber.models import Models
-from jobs.transcriber.presence import CallPeer
 from jobs.transcriber.scheduler import SpeechScheduler, WorkSource
 from jobs.transcriber.transcript import TranscriptBacklog
 
 _SECOND_S: Final = 1.0
+
+
+class CaptioningPeer(CallPeer, CaptionSink, Protocol):
+    """What the transcriber needs of `callclient.client.CallClient`."""
+
+    async def send_metric(self, name: str, *, session_id: str) -> None: ...
 
 
 class CallPipeline:
@@ -36,7 +42,7 @@ class CallPipeline:
 
     def __init__(
         self,
-        peer: CallPeer,
+        peer: CaptioningPeer,
         models: Models,
         *,
         directory: Path,

@@ -10,8 +10,8 @@ from typing import Final
 
 from callclient.plugin_api import ApiError, PluginApi
 from foundation.logs import configure_logs, get_logger
+from jobs import job_directory
 from jobs.settings import SettingsError
-from jobs.transcriber import job_directory
 from jobs.transcriber.capture import find_captures
 from jobs.transcriber.engines.base import EngineLoadError
 from jobs.transcriber.engines.catalogue import find_model, load_engine, plan_workers
@@ -25,6 +25,11 @@ from jobs.transcriber.vad import load_silero
 _EXIT_OK: Final = 0
 _EXIT_FAILED: Final = 1
 _EXIT_USAGE: Final = 2
+_OVERRIDES: Final = {
+    "SITE_URL": "site_url",
+    "MODELS_DIR": "models_dir",
+    "MODEL_SIZE": "model_size",
+}
 _log = get_logger(component="salvage")
 
 
@@ -32,7 +37,9 @@ def main(directory: Path, environ: Mapping[str, str]) -> int:
     """0: posted, or there was nothing to post. 1: not posted, everything is still there. 2: no such job."""
     configure_logs(level=environ.get("LOG_LEVEL") or "info")
     try:
-        settings, base_name = job_directory.load(directory, environ)
+        settings, base_name = job_directory.load(
+            TranscriberSettings, directory, environ, overrides=_OVERRIDES
+        )
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return _EXIT_USAGE

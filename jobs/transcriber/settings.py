@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import ClassVar, Final
 
 from jobs.settings import (
     JobSettings,
@@ -22,12 +22,16 @@ from jobs.transcriber.formats.text import TextOptions
 JOB_ID_VARIABLE: Final = "TRANSCRIPTION_ID"
 _SIZES: Final = ("tiny", "base", "small", "medium", "large")
 _PUBLISH_AFTER_S: Final = 5
-_NOT_KEPT: Final = frozenset({"auth_token", "transcribe_api_options", "data_dir", "warnings"})
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriberSettings(JobSettings):
     """All of it, checked."""
+
+    not_kept: ClassVar[frozenset[str]] = JobSettings.not_kept | {
+        "transcribe_api_options",
+        "warnings",
+    }
 
     transcribe_api: str = "whisper.cpp"
     transcribe_api_options: str = field(default="null", repr=False)
@@ -63,34 +67,6 @@ class TranscriberSettings(JobSettings):
         """What captions and the final text may use together."""
         captions = self.live_captions_threads if self.live_captions_on else 0
         return max(self.num_threads, captions)
-
-    def to_document(self) -> dict[str, Any]:
-        """For `job.json`: everything needed to finish the job later, but no secret."""
-        return {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in asdict(self).items()
-            if key not in _NOT_KEPT
-        }
-
-    @classmethod
-    def from_document(
-        cls, document: Mapping[str, Any], *, auth_token: str, directory: Path
-    ) -> TranscriberSettings:
-        """The settings of a job whose directory is `directory`.
-
-        Raises:
-            SettingsError: the document does not hold a job's settings.
-        """
-        known = {entry.name: entry for entry in fields(cls)}
-        values = {key: value for key, value in document.items() if key in known}
-        for key in ("models_dir", "ca_file"):
-            if values.get(key) is not None:
-                values[key] = Path(values[key])
-        values |= {"auth_token": auth_token, "data_dir": directory.parent}
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise SettingsError(f"{directory / 'job.json'}: {error}") from error
 
 
 def read_settings(environ: Mapping[str, str], *, cpus: int | None = None) -> TranscriberSettings:

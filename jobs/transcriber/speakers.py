@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -16,6 +15,7 @@ from typing import Final, Protocol
 from callclient.plugin_api import ApiError, UserProfile
 from foundation.logs import get_logger
 from foundation.retry import Backoff, retry
+from jobs.job_directory import write_private
 from jobs.transcriber.formats.cues import UNKNOWN_SPEAKER, display_name
 
 FILE_NAME: Final = "speakers.json"
@@ -116,14 +116,6 @@ class SpeakerDirectory:
         async with self._writing:
             document = {key: asdict(speaker) for key, speaker in self._speakers.items()}
             try:
-                await asyncio.to_thread(_write_private, self._path, json.dumps(document))
+                await asyncio.to_thread(write_private, self._path, json.dumps(document))
             except OSError as error:  # the name is known here; only salvage would miss it
                 _log.warning("speakers.not_saved", reason=error.strerror)
-
-
-def _write_private(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)

@@ -14,10 +14,10 @@ from callclient.plugin_api import ApiError
 from callclient.receive.tracks import TrackSource
 from foundation.logs import get_logger
 from foundation.shutdown import Shutdown
-from jobs.harness import JobContext, StartFailed
+from jobs.harness import Interrupted, JobContext, StartFailed
 from jobs.status import StatusReporter
 from jobs.transcriber import job as job_module
-from jobs.transcriber.job import Interrupted, TranscriberJob
+from jobs.transcriber.job import TranscriberJob
 from jobs.transcriber.settings import TranscriberSettings
 
 MODELS = Path(__file__).parents[3] / "models"

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from callclient.plugin_api import ApiError
+from jobs import job_directory
 from jobs.publication import PublishState
 from jobs.transcriber import __main__ as command
-from jobs.transcriber import job_directory, salvage
+from jobs.transcriber import salvage
 from jobs.transcriber.capture import TrackCapture, TrackIdentity
 from jobs.transcriber.settings import TranscriberSettings
 from jobs.transcriber.speakers import SpeakerDirectory

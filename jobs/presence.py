@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from callclient.errors import CallError
 from callclient.events import (
@@ -14,17 +14,16 @@ from callclient.events import (
     JobStateChanged,
     JobStopRequested,
     Joined,
-    TrackAdded,
 )
-from callclient.receive.tracks import RemoteTrack, TrackSource
 from callclient.state import CallState
 from foundation.logs import get_logger
 
+_LEAVE_TIMEOUT_S: Final = 10.0
 _log = get_logger(component="presence")
 
 
 class CallPeer(Protocol):
-    """What the transcriber needs of `callclient.client.CallClient`."""
+    """What jobs need of `callclient.client.CallClient`."""
 
     @property
     def state(self) -> CallState: ...
@@ -37,28 +36,20 @@ class CallPeer(Protocol):
 
     def server_ms_to_monotonic_ns(self, server_ms: int) -> int: ...
 
-    async def send_caption(
-        self, *, session_id: str, text: str, new_audio_len_ms: float
-    ) -> None: ...
-
-    async def send_metric(self, name: str, *, session_id: str) -> None: ...
-
 
 class Presence:
     """Follows the call's events. `run` once; the rest may be read at any time."""
 
-    def __init__(self, peer: CallPeer, *, on_voice: Callable[[RemoteTrack], None]) -> None:
-        """`on_voice` gets every voice track, also those that came before the recording started.
-
-        Screen sound is left out on purpose (calls-plugin.md 12, trap 28).
-        """
+    def __init__(self, peer: CallPeer, *, on_event: Callable[[CallEvent], None]) -> None:
+        """`on_event` gets every event, also those that came before the recording started."""
         self._peer = peer
-        self._on_voice = on_voice
+        self._on_event = on_event
         self._changed = asyncio.Event()
         self.joined = False
         self.recording_start_ms = 0
         """The recording's `start_at` on the server's clock, 0 until it started."""
-        self.recording_over = False
+        self.recording_end_ms = 0
+        """The recording's `end_at` on the server's clock, 0 until it ended."""
         self.over = False
         """Out of the call, or asked to leave it."""
         self.reason = ""
@@ -88,10 +79,30 @@ class Presence:
             await self._next_change()
         return False
 
-    async def until_joined(self) -> None:
-        """Wait for the join; for ever if it never comes."""
-        while not self.joined:
+    async def until_joined(self) -> bool:
+        """Wait for the join: True; False when it was over before."""
+        while not self.joined and not self.over:
             await self._next_change()
+        return self.joined
+
+    async def until_recording_starts(self) -> None:
+        """Wait for the recording's `start_at`, or for the end."""
+        while not self.recording_start_ms and not self.over:
+            await self._next_change()
+
+    async def leave(self, staying: asyncio.Task[None]) -> None:
+        """Say goodbye and wait for `staying`, the task of `run`; cancels it when that takes too long."""
+        try:
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                await self._peer.leave()
+                await asyncio.wait([staying])
+        except TimeoutError:
+            _log.warning("leave.timed_out", limit_s=_LEAVE_TIMEOUT_S)
+            staying.cancel()
+
+    @property
+    def recording_over(self) -> bool:
+        return self.recording_end_ms > 0
 
     async def until_over(self) -> None:
         while not self.over:
@@ -120,12 +131,11 @@ class Presence:
             case JobStateChanged(kind=JobKind.RECORDING):
                 # Only the first start counts: zero never moves.
                 self.recording_start_ms = self.recording_start_ms or event.start_at_ms
-                self.recording_over = self.recording_over or event.end_at_ms > 0
-            case TrackAdded(track=track) if track.source is TrackSource.VOICE:
-                self._on_voice(track)
+                self.recording_end_ms = self.recording_end_ms or event.end_at_ms
             case JobStopRequested():
                 self.end("asked to stop")
             case CallEnded():
                 self.end(event.reason)
             case _:
                 pass
+        self._on_event(event)

@@ -1,0 +1,1 @@
+"""Pillow drawing of tiles, footer and banners; no media, no threads."""
