@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from callclient.client import CallClient, CallClientConfig
+from callclient.events import CallEvent, JobKind, JobStateChanged
 from callclient.plugin_api import ApiError
 from jobs import job_directory
 from jobs.harness import Interrupted, JobContext, StartFailed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import av
 import numpy as np
@@ -83,7 +83,7 @@ class VoiceTrack:
         return samples
 
 
-def _float(values: NDArray[np.generic]) -> Samples:
+def _float(values: NDArray[Any]) -> Samples:
     flat = values.reshape(-1)
     if flat.dtype == np.int16:
         return flat.astype(np.float32) / 32768
