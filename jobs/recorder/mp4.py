@@ -49,7 +49,8 @@ class Mp4Writer:
         self.frames = 0
         self.key_frames = 0
         self._last_key: int | None = None
-        self._samples = 0
+        self.samples = 0
+        """Written so far."""
         try:
             self._container = av.open(str(path), "w", format="mp4", options=_CRASH_SAFE)
             self._video = self._add_video(settings)
@@ -83,9 +84,9 @@ class Mp4Writer:
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(samples[None, :]), format="fltp", layout="mono"
         )
-        frame.sample_rate, frame.pts = RATE_HZ, self._samples
+        frame.sample_rate, frame.pts = RATE_HZ, self.samples
         frame.time_base = Fraction(1, RATE_HZ)
-        self._samples += len(samples)
+        self.samples += len(samples)
         try:
             self._mux_sound(self._audio.encode(frame))
         except (av.FFmpegError, OSError) as error:

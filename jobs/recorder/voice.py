@@ -86,5 +86,5 @@ class VoiceTrack:
 def _float(values: NDArray[Any]) -> Samples:
     flat = values.reshape(-1)
     if flat.dtype == np.int16:
-        return flat.astype(np.float32) / 32768
+        return flat.astype(np.float32) / np.float32(32768)
     return flat.astype(np.float32, copy=False)
