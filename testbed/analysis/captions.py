@@ -10,7 +10,7 @@ from typing import Final
 from testbed.analysis.speech import Spoken, align, split_words
 
 _EARLY_S: Final = 0.3
-"""A caption cannot come before its words; this much is rounding of clocks and word times."""
+"""A caption cannot come before its words are over; this much is rounding of clocks and word times."""
 _MEMORY_S: Final = 12.0
 """A caption later than this is about nothing any more."""
 
@@ -70,7 +70,7 @@ def judge_caption(caption: Caption, spoken: Sequence[Spoken]) -> CaptionResult:
         (sentence, index)
         for sentence in recent
         for index in range(len(sentence.words))
-        if sentence.word_start_s(index) - _EARLY_S <= caption.received_s
+        if sentence.word_end_s(index) - _EARLY_S <= caption.received_s
     ]
     steps = align([s.words[i] for s, i in places], split_words(caption.text))
     matched = [step.reference for step in steps if step.operation == "same"]

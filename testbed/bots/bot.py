@@ -13,7 +13,7 @@ from callclient.events import CallEnded, CaptionReceived, JobStateChanged, Joine
 from callclient.publish import LocalTrack
 from foundation.clock import Clock
 from foundation.logs import get_logger
-from testbed.bots.faults import Faults
+from testbed.bots.faults import Faults, use_wrong_key
 from testbed.bots.pacing import Grid, sleep_until, ticks
 from testbed.bots.screen import share_screen
 from testbed.bots.voice import TICK_NS, VoiceSource
@@ -125,6 +125,8 @@ class Bot:
         if self._voice_task is None:
             assert self._workers is not None
             track = await self._client.publish_voice()
+            if self._user.name in self._stage.faults.wrong_key:
+                use_wrong_key(self._client)
             self._voice_task = self._workers.create_task(
                 self._send_voice(track), name=f"{self._user.name}-voice"
             )

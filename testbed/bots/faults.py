@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from callclient.client import CallClient
 
 
 class FaultError(ValueError):
-    """A fault is not written as `delay:BOT:SECONDS` or `swap:BOT:BOT`."""
+    """A fault is not written as `delay:BOT:SECONDS`, `swap:BOT:BOT` or `key:BOT`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,8 @@ class Faults:
     """Bots whose voice is sent this much later than the truth says."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Bots whose sentences the truth ascribes to another one."""
+    wrong_key: frozenset[str] = frozenset()
+    """Bots that encrypt their media with a key that nobody else has."""
 
     def author(self, bot: str) -> str:
         """Who said it, according to the truth."""
@@ -32,18 +37,44 @@ def parse_faults(texts: Sequence[str], *, bots: Sequence[str]) -> Faults:
     """
     delay_s: dict[str, float] = {}
     renamed: dict[str, str] = {}
+    wrong_key: set[str] = set()
     for text in texts:
         match text.split(":"):
             case ["delay", bot, seconds] if bot in bots and _is_number(seconds):
                 delay_s[bot] = float(seconds)
             case ["swap", one, other] if one in bots and other in bots:
                 renamed |= {one: other, other: one}
+            case ["key", bot] if bot in bots:
+                wrong_key.add(bot)
             case _:
                 raise FaultError(
-                    f"fault {text!r} should be delay:BOT:SECONDS or swap:BOT:BOT, "
+                    f"fault {text!r} should be delay:BOT:SECONDS, swap:BOT:BOT or key:BOT, "
                     f"with bots of {', '.join(bots)}"
                 )
-    return Faults(delay_s, renamed)
+    return Faults(delay_s, renamed, frozenset(wrong_key))
+
+
+def use_wrong_key(client: CallClient) -> None:
+    """From now on nobody can authenticate the client's media. No public way leads there, and none should."""
+    dtls: Any = client._media._peer._dtls  # type: ignore[union-attr]
+    dtls._outbound = _WrongKey(dtls._outbound)
+
+
+class _WrongKey:
+    """An SRTP session whose authentication tags are another key's."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def protect(self, packet: bytes) -> bytes:
+        return _with_other_tag(self._session.protect(packet))
+
+    def protect_rtcp(self, packet: bytes) -> bytes:
+        return _with_other_tag(self._session.protect_rtcp(packet))
+
+
+def _with_other_tag(protected: bytes) -> bytes:
+    return protected[:-1] + bytes([protected[-1] ^ 0xFF])
 
 
 def _is_number(text: str) -> bool:

@@ -13,6 +13,8 @@ from testbed.speech.clips import CLIPS_DIRECTORY
 from testbed.stack import Ports
 
 BUNDLED_MODEL: Final = Path(__file__).parents[2] / "models" / "whisper-words-ct2"
+LOST_UPLOAD_PART: Final = "upload:lost"
+"""The server loses the content of the first part that is uploaded."""
 MODEL_SIZES: Final = ("tiny", "base")
 """What the stand-in asks for: base for the transcript, tiny for captions."""
 
@@ -33,6 +35,14 @@ class DemoOptions:
     ports: Ports = field(default_factory=Ports)
     faults: tuple[str, ...] = ()
     keep_work_dir: bool = False
+
+    @property
+    def bot_faults(self) -> tuple[str, ...]:
+        return tuple(fault for fault in self.faults if fault != LOST_UPLOAD_PART)
+
+    @property
+    def loses_upload_part(self) -> bool:
+        return LOST_UPLOAD_PART in self.faults
 
 
 def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> DemoOptions:
@@ -57,7 +67,9 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> DemoOp
         ("offloader", ports.offloader),
     ):
         parser.add_argument(f"--{name}-port", type=int, default=port, metavar="PORT")
-    parser.add_argument("--fault", action="append", default=[], help="see testbed.bots.faults")
+    parser.add_argument(
+        "--fault", action="append", default=[], help="upload:lost, or see testbed.bots.faults"
+    )
     parser.add_argument(
         "--keep", action="store_true", help="keep the run's databases and jobs in OUTPUT/work"
     )

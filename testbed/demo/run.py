@@ -21,7 +21,7 @@ from testbed.demo.judge import Files, judge
 from testbed.demo.options import DemoOptions, provide_models
 from testbed.demo.show import JobProgress, Show
 from testbed.demo.summary import make_summary
-from testbed.demo.thread import Results, Thread
+from testbed.demo.thread import Results, Thread, lose_upload_part
 from testbed.job_watch import log_events
 from testbed.scenario import PLANS
 from testbed.speech.clips import Clip, load_clips
@@ -128,6 +128,8 @@ class _Run:
             on_caption=self._show.caption,
         )
         host = world.users[world.host]
+        if self._options.loses_upload_part:
+            await lose_upload_part(site_url)
         bots = await stack.start_talker("bots", self._bot_arguments(stack.settings))
         listener = asyncio.create_task(_listen(bots, conversation), name="bots-listener")
         try:
@@ -154,7 +156,7 @@ class _Run:
         arguments += ["--site-url", settings.site_url, "--scenario", options.scenario]
         arguments += ["--truth", str(self._output / "truth.jsonl")]
         arguments += ["--speech", str(options.speech_dir)]
-        return arguments + [f"--fault={fault}" for fault in options.faults]
+        return arguments + [f"--fault={fault}" for fault in options.bot_faults]
 
     async def _talk(
         self,

@@ -62,6 +62,20 @@ class Thread:
             raise ThreadError(f"GET {route}: {error}") from error
 
 
+async def lose_upload_part(site_url: str) -> None:
+    """Let the stand-in lose the content of the next upload part.
+
+    Raises:
+        ThreadError: it did not take the wish.
+    """
+    async with httpx.AsyncClient(base_url=site_url, timeout=_TIMEOUT_S, trust_env=False) as http:
+        try:
+            answer = await http.post("/testbed/faults", json={"damage_upload_parts": 1})
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise ThreadError(f"POST /testbed/faults: {error}") from error
+
+
 def read_results(posts: Sequence[Mapping[str, Any]]) -> Results:
     """The jobs' posts among those of a thread (calls-plugin.md 5.4, 5.5)."""
     recording_file = vtt = text = None

@@ -53,6 +53,8 @@ async def test_a_call_comes_back_as_recording_transcript_and_captions(tmp_path: 
     [
         ("swap:alice:bob", "speakers of the transcript"),
         ("delay:bob:0.3", "every voice in its place"),
+        ("key:bob", "every voice in its place"),
+        ("upload:lost", "recording can be read"),
     ],
 )
 async def test_a_fault_fails_the_check_that_names_it(

@@ -63,14 +63,15 @@ def test_an_unusable_world_is_named_with_what_is_missing(tmp_path: Path) -> None
 
 
 def test_faults_are_read() -> None:
-    faults = parse_faults(["delay:bob:0.3", "swap:alice:carol"], bots=BOTS)
+    faults = parse_faults(["delay:bob:0.3", "swap:alice:carol", "key:bob"], bots=BOTS)
+    assert faults.wrong_key == {"bob"}
     assert faults.delay_s == {"bob": 0.3}
     assert [faults.author(bot) for bot in BOTS] == ["carol", "bob", "alice"]
 
 
-@pytest.mark.parametrize("text", ["", "delay:bob", "delay:bob:soon", "delay:zoe:1", "swap:alice"])
+@pytest.mark.parametrize("text", ["", "delay:bob", "delay:bob:soon", "delay:zoe:1", "swap:alice", "key:zoe"])
 def test_a_fault_in_another_form_is_refused(text: str) -> None:
-    with pytest.raises(FaultError, match="should be delay:BOT:SECONDS or swap:BOT:BOT"):
+    with pytest.raises(FaultError, match="should be delay:BOT:SECONDS, swap:BOT:BOT or key:BOT"):
         parse_faults([text], bots=BOTS)
 
 
