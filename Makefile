@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test slow check bench format clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,6 +24,9 @@ demo: $(STAMP) ## record, transcribe and caption a real call on this machine; re
 
 test: $(STAMP) ## the tests that need nothing but this machine (under 5 minutes)
 	@$(BIN)/pytest -m "not slow" $(TEST_ARGS)
+
+slow: $(STAMP) ## the slower tests: deliberate faults in whole calls (some minutes)
+	@$(BIN)/pytest -m slow $(TEST_ARGS)
 
 check: $(STAMP) ## formatting, lint, types, import contracts
 	@$(BIN)/ruff format --check .
