@@ -38,6 +38,7 @@ from callclient.signaling.wire import WireError, WireEvent, WireReply
 from callclient.state import CallState
 from foundation.channel import Channel, ChannelClosed
 from foundation.clock import SystemClock
+from foundation.groups import unwrapped
 from foundation.logs import get_logger
 from rtc import calls_dc
 from rtc.calls_dc import DcError
@@ -109,17 +110,16 @@ class CallClient:
             JoinRefused, SignalingFailed, MediaFailed: see callclient.errors.
         """
         try:
-            async with asyncio.TaskGroup() as tasks:
-                workers = [
-                    tasks.create_task(self._stay_connected(), name="signaling"),
-                    tasks.create_task(self._join_and_receive(), name="join"),
-                    tasks.create_task(self._ping_forever(), name="signaling-ping"),
-                ]
-                await self._over.wait()
-                for worker in workers:
-                    worker.cancel()
-        except* CallError as errors:
-            raise _first(errors) from None
+            with unwrapped(CallError):
+                async with asyncio.TaskGroup() as tasks:
+                    workers = [
+                        tasks.create_task(self._stay_connected(), name="signaling"),
+                        tasks.create_task(self._join_and_receive(), name="join"),
+                        tasks.create_task(self._ping_forever(), name="signaling-ping"),
+                    ]
+                    await self._over.wait()
+                    for worker in workers:
+                        worker.cancel()
         finally:
             await self._close()
 
@@ -297,12 +297,11 @@ class CallClient:
                 if self.session_id:
                     # Before the new hello, or the server may give the session up (section 1.5).
                     await socket.send(self._reconnect_action())
-                async with asyncio.TaskGroup() as tasks:
-                    sender = tasks.create_task(self._send_forever(), name="signaling-send")
-                    await self._receive_all(socket)
-                    sender.cancel()
-            except* (websockets.WebSocketException, OSError) as errors:
-                raise _first(errors) from None
+                with unwrapped(websockets.WebSocketException, OSError):
+                    async with asyncio.TaskGroup() as tasks:
+                        sender = tasks.create_task(self._send_forever(), name="signaling-send")
+                        await self._receive_all(socket)
+                        sender.cancel()
             finally:
                 self._socket = None
 
@@ -469,11 +468,3 @@ def _ssl_context(config: CallClientConfig) -> ssl.SSLContext:
     if config.ca_file is not None:
         context.load_verify_locations(cafile=config.ca_file)
     return context
-
-
-def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
-    """The first leaf of an exception group: siblings are cancelled or follow from it."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

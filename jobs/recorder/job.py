@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from callclient.client import CallClient, CallClientConfig
 from callclient.events import CallEvent, JobKind, JobStateChanged
 from callclient.plugin_api import ApiError
+from foundation.groups import unwrapped
 from jobs import job_directory
 from jobs.harness import Interrupted, JobContext, StartFailed
 from jobs.presence import CallPeer, Presence
@@ -78,12 +79,11 @@ class RecorderJob:
         except OSError as error:
             raise StartFailed(f"{directory}: {error.strerror}") from error
         try:
-            recorded = await self._take_part()
-        except* StartFailed as failures:
+            with unwrapped(StartFailed, Interrupted):
+                recorded = await self._take_part()
+        except StartFailed:
             await asyncio.to_thread(job_directory.remove, directory)
-            raise failures.exceptions[0] from None
-        except* Interrupted as failures:
-            raise failures.exceptions[0] from None
+            raise
         if recorded:
             await self._context.unless_hurried(self._publish())
         else:

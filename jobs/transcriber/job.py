@@ -15,6 +15,7 @@ from callclient.plugin_api import ApiError
 from callclient.receive.tracks import RemoteTrack, TrackSource
 from foundation.channel import Channel
 from foundation.clock import Clock, SystemClock
+from foundation.groups import unwrapped
 from jobs import job_directory
 from jobs.harness import Interrupted, JobContext, StartFailed
 from jobs.presence import Presence
@@ -74,12 +75,11 @@ class TranscriberJob:
         except OSError as error:
             raise StartFailed(f"{self._settings.directory}: {error.strerror}") from error
         try:
-            segments = await self._take_part()
-        except* StartFailed as failures:
+            with unwrapped(StartFailed, Interrupted):
+                segments = await self._take_part()
+        except StartFailed:
             await asyncio.to_thread(job_directory.remove, self._settings.directory)
-            raise failures.exceptions[0] from None
-        except* Interrupted as failures:
-            raise failures.exceptions[0] from None
+            raise
         call_over_s = time.monotonic()
         if segments:
             await self._context.unless_hurried(self._publish(segments, not_before_s=call_over_s))

@@ -22,7 +22,7 @@ from testbed.demo.options import DemoOptions, provide_models
 from testbed.demo.show import JobProgress, Show
 from testbed.demo.summary import make_summary
 from testbed.demo.thread import Results, Thread, lose_upload_part
-from testbed.job_watch import log_events
+from testbed.job_watch import JobProcess, log_events
 from testbed.scenario import PLANS
 from testbed.speech.clips import Clip, load_clips
 from testbed.stack import Stack, StackSettings, read_line
@@ -39,6 +39,7 @@ _SLACK_S: Final = 20.0
 _POSTS_LIMIT_S: Final = 180.0
 _JOB_END_LIMIT_S: Final = 20.0
 _POLL_S: Final = 0.5
+_LOG_LIMIT_S: Final = 5.0
 _WATCH_MOMENT_S: Final = 1.5
 _AFTER_STOP_S: Final = 1.0
 """People do not leave in the very moment in which the host stops the recording."""
@@ -180,9 +181,8 @@ class _Run:
                 limit_s=_START_LIMIT_S,
             )
         for job in stack.jobs():
-            started = next(log_events(job, "started"), {})
             self._show.server(
-                job.name.capitalize(), f"joined after {started.get('joined_after_s', '?')} s"
+                job.name.capitalize(), f"joined after {await _joined_after_s(job):.1f} s"
             )
         self._show.title("Live captions")
         _command(bots, "go")
@@ -326,6 +326,17 @@ def _show_progress(stack: Stack, bars: JobProgress) -> None:
 def _with_whole_truth(call: Call, truth_file: Path) -> Call:
     """The call as seen at the stop, with what the bots wrote until they left."""
     return replace(call, truth=read_truth(truth_file))
+
+
+async def _joined_after_s(job: JobProcess) -> float:
+    """From the job's log, which tells it a moment after the plugin knows."""
+    try:
+        async with asyncio.timeout(_LOG_LIMIT_S):
+            while (record := next(log_events(job, "started"), None)) is None:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_S / 10)
+    except TimeoutError:
+        raise CallFailed(f"the {job.name} does not log its start") from None
+    return float(record["joined_after_s"])
 
 
 def _make_room(output: Path, work_dir: Path, logs: Path) -> None:

@@ -69,7 +69,9 @@ def test_faults_are_read() -> None:
     assert [faults.author(bot) for bot in BOTS] == ["carol", "bob", "alice"]
 
 
-@pytest.mark.parametrize("text", ["", "delay:bob", "delay:bob:soon", "delay:zoe:1", "swap:alice", "key:zoe"])
+@pytest.mark.parametrize(
+    "text", ["", "delay:bob", "delay:bob:soon", "delay:zoe:1", "swap:alice", "key:zoe"]
+)
 def test_a_fault_in_another_form_is_refused(text: str) -> None:
     with pytest.raises(FaultError, match="should be delay:BOT:SECONDS, swap:BOT:BOT or key:BOT"):
         parse_faults([text], bots=BOTS)

@@ -1,0 +1,140 @@
+"""What a recorded second costs: CPU of the media thread for a still grid, for talk, and for a shared screen.
+
+One JSON line per case; `ratio` is against the first case of the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+import av
+import numpy as np
+
+from callclient.receive.tracks import Codec, EncodedFrame, RemoteTrack, TrackSource
+from jobs.recorder.compositor import Compositor
+from jobs.recorder.inbox import Item, SceneChange, TrackFrame
+from jobs.recorder.mp4 import Mp4Writer
+from jobs.recorder.recording import Recording
+from jobs.recorder.scene import Person, Scene, Tile
+from jobs.recorder.settings import RecorderSettings
+from testbed.bots.screen import ScreenEncoder
+
+SECONDS: Final = 20
+VOICES: Final = 8
+_NS: Final = 1_000_000_000
+_PACKET_NS: Final = 20_000_000
+SETTINGS: Final = RecorderSettings(
+    "", "", "", "", "", width_px=1280, height_px=720, frame_rate=20, video_preset="veryfast"
+)
+TILES: Final = tuple(
+    Tile(f"s{n}", Person(f"u{n}", f"Person {n}"), False, None, False, False) for n in range(VOICES)
+)
+
+
+def main() -> None:
+    cases: dict[str, Callable[[], Iterator[Item]]] = {
+        "grid": grid,
+        "grid, 8 voices": talk,
+        "screen 720p10, 8 voices": share,
+    }
+    first: float | None = None
+    for name, items in cases.items():
+        cpu_s, size_bytes = measure(list(items()))
+        first = first or cpu_s
+        line = {
+            "bench": "recorder",
+            "case": name,
+            "cpu_s_per_s": round(cpu_s / SECONDS, 4),
+            "ratio": round(cpu_s / first, 2),
+            "kbit_per_s": round(size_bytes * 8 / 1000 / SECONDS),
+        }
+        print(json.dumps(line))
+
+
+def measure(items: list[Item]) -> tuple[float, int]:
+    """CPU seconds and file size of a recording of `items`, which are in order of time."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "part.mp4"
+        compositor = Compositor(SETTINGS.width_px, SETTINGS.height_px)
+        recording = Recording(
+            Mp4Writer(path, SETTINGS), compositor, SETTINGS, zero_ns=0, zero_utc=datetime.now(UTC)
+        )
+        started = time.process_time()
+        position = 0
+        for until_ns in range(0, SECONDS * _NS, 50_000_000):
+            while position < len(items) and _time(items[position]) <= until_ns:
+                recording.take(items[position])
+                position += 1
+            recording.advance(until_ns)
+        recording.finish(SECONDS * _NS)
+        return time.process_time() - started, path.stat().st_size
+
+
+def grid() -> Iterator[Item]:
+    yield SceneChange(0, Scene(TILES, VOICES))
+
+
+def talk() -> Iterator[Item]:
+    """Everybody at once, and somebody begins or ceases to be seen speaking each half second."""
+    yield from grid()
+    packets = _opus(SECONDS)
+    tracks = [_track(TrackSource.VOICE, n) for n in range(VOICES)]
+    for number, payload in enumerate(packets):
+        at_ns = number * _PACKET_NS
+        if at_ns % (_NS // 2) == 0:
+            speaker = at_ns // (_NS // 2) % VOICES
+            tiles = tuple(replace(t, speaking=n == speaker) for n, t in enumerate(TILES))
+            yield SceneChange(at_ns, Scene(tiles, VOICES))
+        for track in tracks:
+            yield TrackFrame(track, EncodedFrame(payload, at_ns, _PACKET_NS, True, 0))
+
+
+def share() -> Iterator[Item]:
+    """The generated picture of the bots, and everybody talks."""
+    encoder, track = ScreenEncoder(), _track(TrackSource.SCREEN, 0)
+    frames = [encoder.encode(n, key_frame=n == 0) for n in range(SECONDS * 10)]
+    items: list[Item] = [
+        TrackFrame(track, EncodedFrame(frame, n * _NS // 10, 0, n == 0, 0))
+        for n, frame in enumerate(frames)
+    ]
+    for item in talk():
+        if isinstance(item, SceneChange):
+            item = replace(item, scene=replace(item.scene, screen_session_id="s0"))
+        items.append(item)
+    yield from sorted(items, key=_time)
+
+
+def _time(item: Item) -> int:
+    return item.frame.time_ns if isinstance(item, TrackFrame) else getattr(item, "time_ns", 0)
+
+
+def _track(source: TrackSource, number: int) -> RemoteTrack:
+    codec = Codec.OPUS if source.is_audio else Codec.VP8
+    name = f"{source.value}_s{number}_x"
+    return RemoteTrack(track_id=name, session_id=f"s{number}", source=source, codec=codec)
+
+
+def _opus(seconds: int) -> list[bytes]:
+    codec = av.CodecContext.create("libopus", "w")
+    assert isinstance(codec, av.AudioCodecContext)
+    codec.sample_rate, codec.layout, codec.format = 48_000, "mono", "flt"
+    codec.time_base = Fraction(1, 48_000)
+    noise = np.random.default_rng(1).normal(0, 0.05, (seconds * 50, 1, 960)).astype(np.float32)
+    packets = []
+    for number, block in enumerate(noise):
+        frame = av.AudioFrame.from_ndarray(block, format="flt", layout="mono")
+        frame.sample_rate, frame.pts = 48_000, number * 960
+        packets += [bytes(packet) for packet in codec.encode(frame)]
+    return packets
+
+
+if __name__ == "__main__":
+    main()
