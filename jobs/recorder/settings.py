@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar, Final
 
 from jobs.settings import JobSettings, choice_setting, int_setting, read_common
@@ -53,13 +53,7 @@ def read_settings(environ: Mapping[str, str]) -> RecorderSettings:
     )
     choice_setting(environ, "OUTPUT_FORMAT", name="OutputFormat", default="mp4", choices=("mp4",))
     return RecorderSettings(
-        site_url=common.site_url,
-        call_id=common.call_id,
-        post_id=common.post_id,
-        job_id=common.job_id,
-        auth_token=common.auth_token,
-        data_dir=common.data_dir,
-        ca_file=common.ca_file,
+        **asdict(common),
         width_px=_even(width_px, "WIDTH", warnings),
         height_px=_even(height_px, "HEIGHT", warnings),
         video_rate_kbps=video_rate_kbps,

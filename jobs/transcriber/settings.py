@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -91,13 +91,7 @@ def read_settings(environ: Mapping[str, str], *, cpus: int | None = None) -> Tra
     )
     default_threads = min(2, cpus // 2) if captions_on else cpus // 2
     return TranscriberSettings(
-        site_url=common.site_url,
-        call_id=common.call_id,
-        post_id=common.post_id,
-        job_id=common.job_id,
-        auth_token=common.auth_token,
-        data_dir=common.data_dir,
-        ca_file=common.ca_file,
+        **asdict(common),
         transcribe_api=api,
         transcribe_api_options=_api_options(environ.get("TRANSCRIBE_API_OPTIONS", "")),
         model_size=choice_setting(
