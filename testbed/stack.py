@@ -329,11 +329,11 @@ def _check_port(port: int, protocol: str, who: str, option: str) -> None:
             if error.errno != errno.EADDRINUSE:
                 raise PortTaken(
                     f"port {port}/{protocol} for {who} cannot be used: {error.strerror}; "
-                    f"choose another one with {option}"
+                    f"choose another one with make demo DEMO_ARGS={option}=PORT"
                 ) from error
             raise PortTaken(
                 f"port {port}/{protocol} is taken; {who} wants it: stop what uses it, "
-                f"or choose another one with {option}"
+                f"or choose another one with make demo DEMO_ARGS={option}=PORT"
             ) from error
 
 
