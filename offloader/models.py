@@ -98,6 +98,32 @@ class CallKey:
     post_id: str
 
 
+class Publication(StrEnum):
+    """What became of a result that its job could not publish."""
+
+    WAITING = "waiting"
+    """Its next attempt has a time."""
+    RUNNING = "running"
+    """An attempt is under way."""
+    PUBLISHED = "published"
+    UNPUBLISHABLE = "unpublishable"
+    """Refused for good, or too old; the files are kept as long as those of a failed job."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """How far the retries of an unpublished result are."""
+
+    publication: Publication = Publication.WAITING
+    attempts: int = 0
+    next_at: datetime | None = None
+    """With WAITING: not before."""
+    workload: Workload | None = None
+    """The newest attempt; kept for its log."""
+    detail: str = ""
+    """One sentence for the admin about the last attempt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One job and everything known about it."""
@@ -121,6 +147,10 @@ class Job:
     output_data: Mapping[str, Any] = field(default_factory=dict)
     unpublished: bool = False
     """It ended and left a result of which no post surely exists: its directory is the outbox."""
+    post_call: bool = False
+    """Its call is over: what it still does (transcribe, upload) has given up the call's place."""
+    outbox: OutboxEntry | None = None
+    """The retries, once it is unpublished."""
 
     @property
     def live(self) -> bool:

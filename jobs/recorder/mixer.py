@@ -13,11 +13,11 @@ _KNEE: Final = 0.8
 
 
 class Mixer:
-    """A window of the mix that moves on with `take`."""
+    """A window of the mix that moves on with `take`; a ring, so that moving copies nothing."""
 
     def __init__(self, *, window: int) -> None:
         """`window`: how far ahead of what was taken sound may lie, samples."""
-        self._sum = np.zeros(window, np.float32)
+        self._ring = np.zeros(window, np.float32)
         self.position = 0
         """The sample of the recording that `take` returns next."""
         self.samples_late = 0
@@ -31,21 +31,30 @@ class Mixer:
         before = max(0, min(self.position - start, len(samples)))
         if self.position:
             self.samples_late += before
-        samples, start = samples[before:], start + before - self.position
-        room = max(0, len(self._sum) - start)
+        samples, start = samples[before:], start + before
+        room = max(0, self.position + len(self._ring) - start)
         self.samples_far += max(0, len(samples) - room)
         samples = samples[:room]
-        self._sum[start : start + len(samples)] += samples
+        for part, place in self._places(start, len(samples)):
+            self._ring[place] += samples[part]
 
     def take(self, count: int) -> Samples:
-        """The next `count` samples of the mix; silence where nobody spoke."""
-        out: Samples = np.zeros(count, np.float32)
-        here = min(count, len(self._sum))
-        out[:here] = self._sum[:here]
-        self._sum[: len(self._sum) - here] = self._sum[here:].copy()
-        self._sum[len(self._sum) - here :] = 0
+        """The next `count` samples of the mix, at most a window; silence where nobody spoke."""
+        out: Samples = np.empty(count, np.float32)
+        for part, place in self._places(self.position, count):
+            out[part] = self._ring[place]
+            self._ring[place] = 0
         self.position += count
         return soft_limited(out)
+
+    def _places(self, start: int, count: int) -> list[tuple[slice, slice]]:
+        """Where samples from `start` on are: pairs of a slice of the samples and one of the ring."""
+        first = start % len(self._ring)
+        until_end = min(count, len(self._ring) - first)
+        places = [(slice(0, until_end), slice(first, first + until_end))]
+        if until_end < count:
+            places.append((slice(until_end, count), slice(0, count - until_end)))
+        return places
 
 
 def soft_limited(samples: Samples) -> Samples:

@@ -5,6 +5,7 @@ Times are stored as epoch milliseconds, mappings as JSON.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -20,10 +21,20 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 from foundation.clock import epoch_ms
-from offloader.models import Job, JobSpec, JobState, JobType, StopReason, Workload
+from offloader.models import (
+    Job,
+    JobSpec,
+    JobState,
+    JobType,
+    OutboxEntry,
+    Publication,
+    StopReason,
+    Workload,
+)
 
 metadata: Final = MetaData()
 
@@ -46,6 +57,8 @@ jobs: Final = Table(
     Column("figures", JSON, nullable=False),
     Column("output_data", JSON, nullable=False),
     Column("unpublished", Boolean, nullable=False),
+    Column("post_call", Boolean, nullable=False, server_default=false()),
+    Column("outbox", JSON),  # see OutboxEntry
     Index("jobs_by_state", "state", "stopped_at_ms"),
 )
 
@@ -59,10 +72,7 @@ clients: Final = Table(
 
 def job_to_row(job: Job) -> dict[str, Any]:
     """Every column of `jobs`."""
-    workload = job.workload and {
-        "backend": job.workload.backend,
-        "reference": dict(job.workload.reference),
-    }
+    workload = job.workload and _workload_to_json(job.workload)
     return {
         "id": job.id,
         "client_id": job.client_id,
@@ -80,6 +90,8 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "figures": dict(job.figures),
         "output_data": dict(job.output_data),
         "unpublished": job.unpublished,
+        "post_call": job.post_call,
+        "outbox": job.outbox and _outbox_to_json(job.outbox),
     }
 
 
@@ -105,7 +117,34 @@ def job_from_row(row: RowMapping) -> Job:
         figures=row["figures"],
         output_data=row["output_data"],
         unpublished=row["unpublished"],
+        post_call=row["post_call"],
+        outbox=row["outbox"] and _outbox_from_json(row["outbox"]),
     )
+
+
+def _outbox_to_json(entry: OutboxEntry) -> dict[str, Any]:
+    return {
+        "publication": entry.publication.value,
+        "attempts": entry.attempts,
+        "next_at_ms": entry.next_at and epoch_ms(entry.next_at),
+        "workload": entry.workload and _workload_to_json(entry.workload),
+        "detail": entry.detail,
+    }
+
+
+def _outbox_from_json(value: Mapping[str, Any]) -> OutboxEntry:
+    workload, next_at_ms = value["workload"], value["next_at_ms"]
+    return OutboxEntry(
+        publication=Publication(value["publication"]),
+        attempts=value["attempts"],
+        next_at=None if next_at_ms is None else _moment(next_at_ms),
+        workload=workload and Workload(workload["backend"], workload["reference"]),
+        detail=value["detail"],
+    )
+
+
+def _workload_to_json(workload: Workload) -> dict[str, Any]:
+    return {"backend": workload.backend, "reference": dict(workload.reference)}
 
 
 def _moment(epoch: int) -> datetime:
