@@ -99,6 +99,26 @@ class Backend(Protocol):
             BackendError: it still runs.
         """
 
+    async def salvage(
+        self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
+    ) -> Workload:
+        """Run `salvage DIR` of the job's own program on what an ended workload left.
+
+        `variables` (AUTH_TOKEN, SITE_URL) are all it gets beside the backend's own. The result is polled,
+        stopped and read like any workload, lives within the first one and is removed with it; whether
+        anything is still unpublished is told by polling the first one again.
+
+        Raises:
+            LaunchFailed: nothing was started.
+        """
+
+    async def lower(self, workload: Workload) -> None:
+        """The workload's call is over: from now on it yields its CPU to those of live calls. Idempotent;
+        does nothing where it cannot."""
+
+    async def free_disk_bytes(self) -> int | None:
+        """Room for new files where workloads of this backend keep theirs; None: unknown."""
+
     async def adopt(self) -> Mapping[str, Workload]:
         """Every workload this backend finds, by job ID, ended ones included.
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
 import os
 import re
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -36,17 +34,19 @@ from offloader.backends.process_files import (
     read_json,
     read_log,
     read_shim_file,
+    remove_tree,
 )
-from offloader.errors import BackendError, LaunchFailed
+from offloader.backends.process_launch import Launcher
+from offloader.errors import BackendError
 from offloader.models import JobType, Workload
 from offloader.settings import ProcessSettings
 
-_SHIM_PATH: Final = os.path.abspath(shim_module.__file__)
-_INHERITED: Final = ("PATH", "LANG", "TZ", "HOME", "SSL_CERT_FILE")
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{12,63}")
 _SHIM_START_S: Final = 2.0
 """How long `stop` waits for a shim that is just starting to be able to take a signal (usual: 15 ms)."""
 _CLEARLY_SOONER_S: Final = 1.0
+_POST_CALL_NICE: Final = 10
+"""Post-call work gets about a tenth of what a live job next to it gets."""
 
 log = get_logger()
 
@@ -59,7 +59,7 @@ class ProcessBackend:
 
     def __init__(self, settings: ProcessSettings, *, environ: Mapping[str, str]) -> None:
         self._settings = settings
-        self._inherited = {name: environ[name] for name in _INHERITED if name in environ}
+        self._launcher = Launcher(settings, environ=environ)
         self._own_shims: set[int] = set()
         """Shims that are children of this process and not reaped yet."""
         self._told: dict[Path, float] = {}
@@ -95,7 +95,21 @@ class ProcessBackend:
         if observation.phase in (Phase.STARTING, Phase.RUNNING):
             raise BackendError(f"{_directory(workload)}: the job still runs")
         self._told.pop(_directory(workload), None)
-        await asyncio.to_thread(_remove_tree, _directory(workload))
+        await asyncio.to_thread(remove_tree, _directory(workload))
+
+    async def salvage(
+        self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
+    ) -> Workload:
+        return await asyncio.to_thread(self._salvage, workload, job_type, variables)
+
+    async def lower(self, workload: Workload) -> None:
+        await asyncio.to_thread(self._lower, workload)
+
+    async def free_disk_bytes(self) -> int | None:
+        try:
+            return (await asyncio.to_thread(shutil.disk_usage, self._settings.jobs_dir)).free
+        except OSError:
+            return None
 
     async def adopt(self) -> Mapping[str, Workload]:
         return await asyncio.to_thread(self._find)
@@ -104,58 +118,26 @@ class ProcessBackend:
         self._reap()
 
     def _launch(self, request: LaunchRequest, variables: Mapping[str, str]) -> Workload:
-        directory = self._settings.jobs_dir / request.job_id
-        try:
-            (directory / "data").mkdir(mode=0o700, parents=True)
-            directory.chmod(0o700)
-        except OSError as error:
-            raise LaunchFailed(f"cannot make {directory}: {error.strerror}") from error
-        options = {
-            "directory": str(directory),
-            "job_id": request.job_id,
-            "job_type": request.job_type.value,
-            "grace_s": self._settings.stop_grace_s,
-            "log_max_bytes": self._settings.log_max_bytes,
-        }
-        arguments = [sys.executable, "-I", "-S", _SHIM_PATH, json.dumps(options)]
-        environment = {**variables, **self._fixed_variables(request.job_type, directory)}
-        try:
-            pid = _spawn_shim(
-                [*arguments, *self._command(request.job_type)], environment, directory
-            )
-        except (OSError, ValueError) as error:
-            _remove_tree(directory)
-            reason = getattr(error, "strerror", None) or str(error)
-            raise LaunchFailed(f"cannot start the job's process: {reason}") from error
-        self._own_shims.add(pid)
-        ticks = shim_module.start_ticks(pid) or 0
-        return _workload(directory, ProcessIdentity(pid, ticks, shim_module.boot_id()))
+        directory, shim = self._launcher.launch(request, variables)
+        self._own_shims.add(shim.pid)
+        return _workload(directory, shim)
 
-    def _command(self, job_type: JobType) -> Sequence[str]:
-        if job_type is JobType.RECORDING:
-            return self._settings.recorder_command
-        return self._settings.transcriber_command
+    def _salvage(
+        self, workload: Workload, job_type: JobType, variables: Mapping[str, str]
+    ) -> Workload:
+        directory, shim = self._launcher.salvage(
+            _directory(workload), job_type=job_type, variables=variables
+        )
+        self._own_shims.add(shim.pid)
+        salvage = _workload(directory, shim)
+        self._lower(salvage)
+        return salvage
 
-    def _fixed_variables(self, job_type: JobType, directory: Path) -> dict[str, str]:
-        fixed = {
-            "PATH": os.defpath,
-            "LANG": "C.UTF-8",
-            **self._inherited,
-            "DATA_DIR": str(directory / "data"),
-            # Nothing that lands in the working directory may be imported.
-            "PYTHONSAFEPATH": "1",
-            # BLAS would start a spinning thread per core; the jobs bring their own threads, and
-            # faster-whisper's thread count is always given explicitly, which overrides OMP's.
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-        if self._settings.models_dir:
-            fixed["MODELS_DIR"] = self._settings.models_dir
-        if job_type is JobType.TRANSCRIBING:
-            # The encoder maps and unmaps 72 MB of attention buffers per call; huge pages save the
-            # page faults: 20-28 % of its time (measured with base and int8 on two threads).
-            fixed["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-        return fixed
+    def _lower(self, workload: Workload) -> None:
+        files = _await_shim_file(_directory(workload), _shim_identity(workload))
+        if files is not None and files.child is not None and files.child.alive:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PGRP, files.child.pid, _POST_CALL_NICE)
 
     def _poll(self, workload: Workload) -> Observation:
         directory = _directory(workload)
@@ -237,23 +219,6 @@ class ProcessBackend:
                 self._own_shims.discard(pid)
 
 
-def _spawn_shim(command: list[str], environment: Mapping[str, str], directory: Path) -> int:
-    complaints = str(directory / "shim.log")
-    return os.posix_spawn(
-        command[0],
-        command,
-        environment,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, complaints, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-        ],
-        setsid=True,
-        setsigmask=(),
-        setsigdef=(signal.SIGPIPE, signal.SIGTERM, signal.SIGINT),
-    )
-
-
 def _await_shim_file(directory: Path, shim: ProcessIdentity) -> ShimFile | None:
     """`shim.json`, which tells that signals are caught; a shim that is just starting gets a moment."""
     give_up_s = time.monotonic() + _SHIM_START_S
@@ -305,12 +270,3 @@ def _shim_identity(workload: Workload) -> ProcessIdentity:
     return ProcessIdentity(
         int(reference["shim_pid"]), int(reference["shim_start_ticks"]), str(reference["boot_id"])
     )
-
-
-def _remove_tree(directory: Path) -> None:
-    try:
-        shutil.rmtree(directory)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise BackendError(f"cannot remove {directory}: {error.strerror}") from error

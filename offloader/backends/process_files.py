@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from offloader.backends.shim import boot_id, start_ticks, tail_name
+from offloader.errors import BackendError
 
 _TAIL_NUMBER = re.compile(r"job\.tail\.([0-9]+)\.log")
 _CHUNK_BYTES = 256 * 1024
@@ -116,6 +118,16 @@ def kill_session(shim: ProcessIdentity) -> int:
 def has_unpublished(directory: Path) -> bool:
     """Whether a result is left: a job removes its own directory when its post surely exists."""
     return any(directory.glob("data/*/job.json"))
+
+
+def remove_tree(directory: Path) -> None:
+    """Delete a directory and everything in it; one that is gone is fine. Raises BackendError."""
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BackendError(f"cannot remove {directory}: {error.strerror}") from error
 
 
 def log_files(directory: Path) -> list[Path]:

@@ -70,14 +70,18 @@ class CappedLog:
         self.dropped_bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Append; files change at a line end."""
-        if self._size >= self._limit_bytes:
-            end = data.find(b"\n") + 1
-            if end or self._size >= self._limit_bytes + _LONGEST_LINE_BYTES:
-                self._append(data[:end])
-                self._next_file()
-                data = data[end:]
-        self._append(data)
+        """Append; files change at the first line end past their share."""
+        while data:
+            room = max(self._limit_bytes - self._size, 0)
+            end = data.find(b"\n", room) + 1 if len(data) > room else 0
+            if not end and self._size + len(data) >= self._limit_bytes + _LONGEST_LINE_BYTES:
+                end = len(data)
+            if not end:
+                self._append(data)
+                return
+            self._append(data[:end])
+            self._next_file()
+            data = data[end:]
 
     def close(self) -> None:
         os.close(self._fd)

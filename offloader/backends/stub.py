@@ -8,7 +8,7 @@ from typing import Any
 
 from offloader.backends.base import LaunchRequest, Observation, Phase
 from offloader.errors import BackendError, LaunchFailed
-from offloader.models import Workload
+from offloader.models import JobType, Workload
 
 
 @dataclass
@@ -28,6 +28,10 @@ class StubBackend:
     """Why the next launches fail."""
     strangers: tuple[str, ...] = ()
     """Jobs that `adopt` finds besides those launched here."""
+    salvaged: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    """Job and variables of each salvage; its observation is under `<job>/salvage-<number>`."""
+    lowered: list[str] = field(default_factory=list)
+    free_disk: int | None = None
 
     async def prepare(self, runners: Sequence[str]) -> None:
         self.prepared.append(runners)
@@ -57,6 +61,23 @@ class StubBackend:
         if self.observations[job_id].phase is Phase.RUNNING:
             raise BackendError("it still runs")
         self.removed.append(job_id)
+
+    async def salvage(
+        self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
+    ) -> Workload:
+        if self.refuse:
+            raise LaunchFailed(self.refuse)
+        job_id = str(workload.reference["id"])
+        self.salvaged.append((job_id, variables))
+        salvage_id = f"{job_id}/salvage-{len(self.salvaged)}"
+        self.observations[salvage_id] = Observation(Phase.RUNNING)
+        return Workload(self.name, {"id": salvage_id})
+
+    async def lower(self, workload: Workload) -> None:
+        self.lowered.append(str(workload.reference["id"]))
+
+    async def free_disk_bytes(self) -> int | None:
+        return self.free_disk
 
     async def adopt(self) -> Mapping[str, Workload]:
         ids = (*self.launched, *self.strangers)

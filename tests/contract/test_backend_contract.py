@@ -34,6 +34,7 @@ class ProcessBench:
         self._directory = directory
         self._numbers = count(1)
         self.launched: list[Workload] = []
+        self.job_ids: list[str] = []
 
     def backend(self, script: str = "true") -> Backend:
         """A backend as a service that has just started has it; its jobs run `script`."""
@@ -56,6 +57,7 @@ class ProcessBench:
         request = LaunchRequest(self.job_id(), job_type, "runner", input_data)
         workload = await backend.launch(request)
         self.launched.append(workload)
+        self.job_ids.append(request.job_id)
         return workload
 
     def touch(self, workload: Workload, name: str) -> None:
@@ -325,3 +327,66 @@ async def test_a_closed_backend_leaves_its_jobs_running(bench) -> None:
     await backend.aclose()
     await backend.aclose()
     assert (await bench.backend().poll(workload)).phase is Phase.RUNNING
+
+
+LEAVES_A_RESULT = "mkdir -p $DATA_DIR/r1; echo {} > $DATA_DIR/r1/job.json; echo recorded; exit 1"
+"""As a recorder does that could not publish; called again with `salvage DIR` it publishes."""
+SALVAGES = f'if [ "$0" = salvage ]; then env; rm -r "$1"; exit 0; fi; {LEAVES_A_RESULT}'
+
+
+async def test_what_a_job_left_can_be_salvaged_by_its_own_program(bench) -> None:
+    backend = bench.backend(SALVAGES)
+    workload = await bench.launch(backend)
+    assert (await ended(backend, workload)).unpublished
+    salvage = await backend.salvage(
+        workload,
+        job_type=JobType.RECORDING,
+        variables={"AUTH_TOKEN": "new", "SITE_URL": "http://h"},
+    )
+    later = bench.backend(SALVAGES)
+    assert (await ended(later, salvage)).exit_code == 0
+    log = await whole_log(later, salvage)
+    assert "AUTH_TOKEN=new" in log
+    assert "SITE_URL=http://h" in log
+    assert "CALL_ID" not in log, "the dead job's own variables are not kept anywhere"
+    assert not (await later.poll(workload)).unpublished
+    assert await whole_log(later, workload) == "recorded\n", "the job's own log stays"
+
+
+async def test_a_salvage_that_fails_can_be_repeated_and_all_goes_with_the_job(bench) -> None:
+    backend = bench.backend(f'if [ "$0" = salvage ]; then exit 1; fi; {LEAVES_A_RESULT}')
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    for _ in range(2):
+        salvage = await backend.salvage(workload, job_type=JobType.RECORDING, variables={})
+        assert (await ended(backend, salvage)).exit_code == 1
+        assert (await backend.poll(workload)).unpublished
+    assert list(await backend.adopt()) == [bench.job_ids[0]], "a salvage is no job of its own"
+    await backend.remove(workload)
+    assert (await backend.poll(workload)).phase is Phase.LOST
+    assert (await backend.poll(salvage)).phase is Phase.LOST
+
+
+async def test_nothing_left_is_nothing_to_salvage(bench) -> None:
+    backend = bench.backend("true")
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    with pytest.raises(LaunchFailed):
+        await backend.salvage(workload, job_type=JobType.RECORDING, variables={})
+
+
+async def test_lowering_a_job_leaves_it_running(bench) -> None:
+    backend = bench.backend("echo ready; while [ ! -e $DATA_DIR/go ]; do sleep 0.02; done")
+    workload = await bench.launch(backend)
+    await said(backend, workload, "ready")
+    for _ in range(2):
+        await backend.lower(workload)
+    assert (await backend.poll(workload)).phase is Phase.RUNNING
+    bench.touch(workload, "go")
+    assert (await ended(backend, workload)).exit_code == 0
+    await backend.lower(workload)
+
+
+async def test_the_room_for_files_is_known_or_honestly_unknown(bench) -> None:
+    free = await bench.backend().free_disk_bytes()
+    assert free is None or free > 0
