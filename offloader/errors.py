@@ -4,6 +4,7 @@
     ├── InvalidJob            the client asked for something that cannot be (its text is the wire's)
     ├── JobNotFound           no such job, or not this client's
     ├── JobIsRunning          only a finished job can be deleted
+    ├── NothingToPublish      the job left no result that waits for publication
     ├── CreationFailed        the job was fine, but it was not started; `reason` is what an admin reads
     │   └── CapacityReached   too many calls are in progress
     ├── IllegalTransition     a bug: a job cannot go from one state to the other
@@ -35,6 +36,13 @@ class JobNotFound(OffloaderError):
 
 class JobIsRunning(OffloaderError):
     """The job has not finished, so its record cannot be deleted."""
+
+
+class NothingToPublish(OffloaderError):
+    """The job runs, or everything it made is published."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} has no result that waits for publication")
 
 
 class CreationFailed(OffloaderError):

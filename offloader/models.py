@@ -107,7 +107,8 @@ class Publication(StrEnum):
     """An attempt is under way."""
     PUBLISHED = "published"
     UNPUBLISHABLE = "unpublishable"
-    """Refused for good, or too old; the files are kept as long as those of a failed job."""
+    """Not tried any more: refused for good, too old, or perhaps posted already. The files are kept as long as
+    those of a failed job."""
 
 
 @dataclass(frozen=True, slots=True)

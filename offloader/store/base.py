@@ -41,5 +41,8 @@ class JobStore(Protocol):
     async def finished_before(self, moment: datetime) -> Sequence[Job]:
         """Finished jobs that stopped before `moment`, oldest first."""
 
+    async def unpublished(self) -> Sequence[Job]:
+        """Finished jobs that left a result of which no post surely exists, oldest first."""
+
     async def delete(self, job_id: str) -> None:
         """Forget the job. Idempotent."""

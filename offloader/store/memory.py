@@ -37,6 +37,10 @@ class MemoryJobStore:
         early = [(at, job) for at, job in stopped if at is not None and at < moment]
         return [job for _, job in sorted(early, key=lambda pair: pair[0])]
 
+    async def unpublished(self) -> Sequence[Job]:
+        left = [job for job in self._jobs.values() if not job.live and job.unpublished]
+        return sorted(left, key=lambda job: job.stopped_at or job.created_at)
+
     async def delete(self, job_id: str) -> None:
         self._jobs.pop(job_id, None)
 

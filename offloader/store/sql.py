@@ -58,6 +58,16 @@ class SqlJobStore:
         async with self._database.read() as connection:
             return [job_from_row(row) for row in (await connection.execute(query)).mappings()]
 
+    async def unpublished(self) -> Sequence[Job]:
+        query = (
+            select(jobs)
+            .where(jobs.c.state == JobState.FINISHED.value)
+            .where(jobs.c.unpublished.is_(True))
+            .order_by(jobs.c.stopped_at_ms)
+        )
+        async with self._database.read() as connection:
+            return [job_from_row(row) for row in (await connection.execute(query)).mappings()]
+
     async def delete(self, job_id: str) -> None:
         async with self._database.write() as connection:
             await connection.execute(delete(jobs).where(jobs.c.id == job_id))

@@ -12,7 +12,16 @@ import pytest
 
 from clientauth.store import ClientExists, ClientStore, MemoryClientStore
 from offloader.errors import CapacityReached, JobNotFound
-from offloader.models import Job, JobSpec, JobState, JobType, StopReason, Workload
+from offloader.models import (
+    Job,
+    JobSpec,
+    JobState,
+    JobType,
+    OutboxEntry,
+    Publication,
+    StopReason,
+    Workload,
+)
 from offloader.store.base import JobStore
 from offloader.store.database import open_database
 from offloader.store.memory import MemoryJobStore
@@ -141,6 +150,21 @@ async def test_finished_jobs_are_found_by_the_time_of_their_end(store: JobStore)
     await store.reserve(job(4), admits=always)
     found = await store.finished_before(NOON + timedelta(minutes=10))
     assert [job.id for job in found] == [job(2).id, job(1).id]
+
+
+async def test_results_that_wait_for_publication_are_found_with_their_retries(
+    store: JobStore,
+) -> None:
+    entry = OutboxEntry(
+        Publication.RUNNING, 3, NOON, Workload("process", {"directory": "/x"}), "refused"
+    )
+    ended = {"state": JobState.FINISHED, "unpublished": True, "post_call": True}
+    late = job(1, **ended, stopped_at=NOON + timedelta(hours=2), outbox=entry)
+    early = job(2, **ended, stopped_at=NOON + timedelta(hours=1))
+    clean = job(3, state=JobState.FINISHED, stopped_at=NOON)
+    for each in (late, early, clean, job(4, unpublished=True)):
+        await store.reserve(each, admits=always)
+    assert list(await store.unpublished()) == [early, late]
 
 
 async def test_a_deleted_job_is_gone(store: JobStore) -> None:

@@ -1,0 +1,248 @@
+"""Results that could not be published are tried again until they are, or cannot be."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from foundation.clock import ManualClock
+from offloader.backends.base import LaunchRequest, Observation, Phase
+from offloader.backends.stub import StubBackend
+from offloader.errors import NothingToPublish
+from offloader.models import Job, JobSpec, JobState, JobType, Publication, StopReason
+from offloader.outbox import FIRST_WAIT, LONGEST_WAIT, Outbox, entry_of, wait_after
+from offloader.store.memory import MemoryJobStore
+
+SITE = "http://mattermost"
+
+
+class Tokens:
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], str] = {("ann", SITE): "token-1"}
+
+    async def newest_secret(self, client_id: str, site_url: str) -> str | None:
+        return self.known.get((client_id, site_url))
+
+
+class Bench:
+    """An outbox whose salvages the test ends."""
+
+    def __init__(self, *, slots: int = 2, max_age: timedelta | None = timedelta(days=14)) -> None:
+        self.clock = ManualClock()
+        self.store = MemoryJobStore()
+        self.backend = StubBackend()
+        self.tokens = Tokens()
+        self.outbox = Outbox(
+            store=self.store,
+            backend=self.backend,
+            tokens=self.tokens,
+            clock=self.clock,
+            max_age=max_age,
+            slots=slots,
+        )
+
+    async def leave_result(self, job_id: str = "j1", *, client_id: str = "ann") -> None:
+        """A job that ended and left something."""
+        request = LaunchRequest(job_id, JobType.RECORDING, "r", {})
+        workload = await self.backend.launch(request)
+        self.backend.exit(job_id, 1, unpublished=True)
+        spec = JobSpec(JobType.RECORDING, "r", 60, {"site_url": SITE, "auth_token": "***"})
+        now = self.clock.utc_now()
+        job = Job(
+            job_id,
+            client_id,
+            spec,
+            now,
+            state=JobState.FINISHED,
+            stop_reason=StopReason.CRASHED,
+            stopped_at=now,
+            exit_code=1,
+            workload=workload,
+            unpublished=True,
+        )
+        await self.store.reserve(job, admits=lambda *_: True)
+        await self.outbox.check()
+
+    async def after(self, wait: timedelta) -> None:
+        self.clock.advance(seconds=wait.total_seconds())
+        await self.outbox.check()
+
+    async def salvage_ends(self, code: int | None, *, left: bool = True) -> None:
+        job_id = f"{self.backend.salvaged[-1][0]}"
+        self.backend.exit(f"{job_id}/salvage-{len(self.backend.salvaged)}", code)
+        self.backend.exit(job_id, 1, unpublished=left)
+        await self.outbox.check()
+
+    async def job(self, job_id: str = "j1") -> Job:
+        job = await self.store.get(job_id)
+        assert job is not None
+        return job
+
+    async def publication(self, job_id: str = "j1") -> Publication:
+        return entry_of(await self.job(job_id)).publication
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_the_first_attempt_comes_soon_with_the_clients_newest_token(bench: Bench) -> None:
+    await bench.leave_result()
+    await bench.after(FIRST_WAIT - timedelta(seconds=1))
+    assert bench.backend.salvaged == []
+    await bench.after(timedelta(seconds=1))
+    assert bench.backend.salvaged == [("j1", {"AUTH_TOKEN": "token-1", "SITE_URL": SITE})]
+    assert await bench.publication() is Publication.RUNNING
+
+
+async def test_a_published_result_is_done(bench: Bench) -> None:
+    await bench.leave_result()
+    await bench.after(FIRST_WAIT)
+    await bench.salvage_ends(0, left=False)
+    job = await bench.job()
+    assert not job.unpublished
+    assert entry_of(job).publication is Publication.PUBLISHED
+    await bench.after(timedelta(days=1))
+    assert len(bench.backend.salvaged) == 1
+
+
+async def test_failures_are_repeated_with_growing_waits(bench: Bench) -> None:
+    await bench.leave_result()
+    await bench.after(FIRST_WAIT)
+    for attempt in range(1, 6):
+        await bench.salvage_ends(1)
+        assert len(bench.backend.salvaged) == attempt
+        await bench.after(wait_after(attempt) - timedelta(seconds=1))
+        assert len(bench.backend.salvaged) == attempt
+        await bench.after(timedelta(seconds=1))
+        assert len(bench.backend.salvaged) == attempt + 1
+    assert [wait_after(n) for n in (1, 2, 3)] == [timedelta(minutes=m) for m in (1, 2, 4)]
+    assert wait_after(50) == LONGEST_WAIT
+
+
+async def test_a_fresh_token_of_the_same_client_and_site_is_tried_at_once(bench: Bench) -> None:
+    await bench.leave_result()
+    await bench.after(FIRST_WAIT)
+    await bench.salvage_ends(1)
+    bench.tokens.known["ann", SITE] = "token-2"
+    for client_id, site_url in (("ben", SITE), ("ann", "http://elsewhere")):
+        await bench.outbox.heal(client_id=client_id, site_url=site_url)
+    await bench.outbox.check()
+    assert len(bench.backend.salvaged) == 1, "not theirs"
+    await bench.outbox.heal(client_id="ann", site_url=SITE)
+    await bench.outbox.check()
+    assert bench.backend.salvaged[-1] == ("j1", {"AUTH_TOKEN": "token-2", "SITE_URL": SITE})
+
+
+async def test_without_any_token_the_result_waits_and_says_why(bench: Bench) -> None:
+    await bench.leave_result(client_id="zoe")
+    await bench.after(FIRST_WAIT)
+    entry = entry_of(await bench.job())
+    assert bench.backend.salvaged == []
+    assert entry.publication is Publication.WAITING
+    assert "no token is known" in entry.detail
+
+
+async def test_refusals_for_good_end_it_when_repeated_and_the_files_stay(bench: Bench) -> None:
+    await bench.leave_result()
+    await bench.after(FIRST_WAIT)
+    for attempt in range(1, 4):
+        assert await bench.publication() is Publication.RUNNING
+        await bench.salvage_ends(3)
+        await bench.after(wait_after(attempt))
+    assert await bench.publication() is Publication.UNPUBLISHABLE
+    assert (await bench.job()).unpublished
+    assert bench.backend.removed == []
+
+
+async def test_a_lost_answer_is_never_answered_with_a_second_post(bench: Bench) -> None:
+    await bench.leave_result()
+    await bench.after(FIRST_WAIT)
+    await bench.salvage_ends(0, left=True)
+    await bench.after(timedelta(days=1))
+    assert len(bench.backend.salvaged) == 1
+    assert "may exist already" in entry_of(await bench.job()).detail
+
+
+async def test_what_is_too_old_is_given_up(bench: Bench) -> None:
+    await bench.leave_result()
+    await bench.after(FIRST_WAIT)
+    await bench.salvage_ends(1)
+    await bench.after(timedelta(days=15))
+    await bench.salvage_ends(1)
+    entry = entry_of(await bench.job())
+    assert entry.publication is Publication.UNPUBLISHABLE
+    assert "not published within 14 days" in entry.detail
+    await bench.after(timedelta(days=1))
+    assert len(bench.backend.salvaged) == 2
+
+
+async def test_only_so_many_are_tried_at_a_time() -> None:
+    bench = Bench(slots=2)
+    for number in range(5):
+        await bench.leave_result(f"j{number}")
+    await bench.after(FIRST_WAIT)
+    assert len(bench.backend.salvaged) == 2
+    await bench.outbox.check()
+    assert len(bench.backend.salvaged) == 2
+
+
+async def test_an_attempt_that_cannot_be_started_counts_and_is_repeated(bench: Bench) -> None:
+    await bench.leave_result()
+    bench.backend.refuse = "no such image"
+    await bench.after(FIRST_WAIT)
+    entry = entry_of(await bench.job())
+    assert (entry.attempts, entry.detail) == (1, "no such image")
+    bench.backend.refuse = ""
+    await bench.after(wait_after(1))
+    assert await bench.publication() is Publication.RUNNING
+
+
+async def test_an_attempt_of_an_earlier_process_is_followed_to_its_end(bench: Bench) -> None:
+    await bench.leave_result()
+    await bench.after(FIRST_WAIT)
+    bench.outbox = Outbox(
+        store=bench.store,
+        backend=bench.backend,
+        tokens=bench.tokens,
+        clock=bench.clock,
+        max_age=None,
+        slots=1,
+    )
+    await bench.outbox.check()
+    assert len(bench.backend.salvaged) == 1
+    await bench.salvage_ends(0, left=False)
+    assert await bench.publication() is Publication.PUBLISHED
+
+
+async def test_a_lost_attempt_is_repeated(bench: Bench) -> None:
+    await bench.leave_result()
+    await bench.after(FIRST_WAIT)
+    bench.backend.observations["j1/salvage-1"] = Observation(Phase.LOST)
+    await bench.outbox.check()
+    assert "lost" in entry_of(await bench.job()).detail
+    assert await bench.publication() is Publication.WAITING
+
+
+async def test_republishing_by_hand_works_after_giving_up_but_not_for_nothing(
+    bench: Bench,
+) -> None:
+    await bench.leave_result()
+    await bench.after(timedelta(days=20))
+    await bench.salvage_ends(1)
+    assert await bench.publication() is Publication.UNPUBLISHABLE
+    await bench.outbox.republish(await bench.job())
+    await bench.outbox.check()
+    assert await bench.publication() is Publication.RUNNING
+    await bench.salvage_ends(0, left=False)
+    with pytest.raises(NothingToPublish, match="j1"):
+        await bench.outbox.republish(await bench.job())
+
+
+async def test_the_oldest_age_counts_what_is_still_tried(bench: Bench) -> None:
+    assert await bench.outbox.oldest_age() == timedelta(0)
+    await bench.leave_result()
+    bench.clock.advance(seconds=100)
+    assert await bench.outbox.oldest_age() == timedelta(seconds=100)
