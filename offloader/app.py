@@ -15,13 +15,16 @@ from clientauth.service import ClientAuth
 from clientauth.sessions import SessionCache
 from foundation.clock import Clock, SystemClock
 from foundation.logs import get_logger
+from offloader.admission import AdmissionPolicy
 from offloader.api.bodies import BodyLimit
 from offloader.api.errors import install_error_handlers
 from offloader.api.health import health_router
 from offloader.api.jobs import job_router
 from offloader.backends.base import Backend
 from offloader.backends.registry import create_backend
+from offloader.entrance import Entrance
 from offloader.metrics import ServiceMetrics
+from offloader.outbox import NoTokens, Outbox
 from offloader.service import JobService
 from offloader.settings import Settings
 from offloader.store.database import open_database
@@ -42,11 +45,12 @@ class Offloader:
     app: FastAPI
     service: JobService
     supervisor: Supervisor
+    entrance: Entrance
     stop_grace_s: float
 
     async def drain(self, *, hurry: asyncio.Event) -> bool:
         """Refuse new jobs, end the running ones as the backend demands; False when some would not end."""
-        self.service.draining = True
+        self.entrance.close()
         try:
             async with asyncio.timeout(self.stop_grace_s + _DRAIN_SLACK_S):
                 await self.supervisor.drain(hurry=hurry)
@@ -76,7 +80,29 @@ async def running_offloader(
     database = await open_database(settings.data_source)
     try:
         store = SqlJobStore(database)
-        service = JobService(settings=settings.jobs, store=store, backend=backend, clock=clock)
+        policy = AdmissionPolicy(
+            max_calls=settings.jobs.max_concurrent_jobs,
+            post_call_slots=settings.jobs.post_call_slots,
+            min_free_disk_bytes=settings.jobs.min_free_disk_bytes,
+        )
+        entrance = Entrance(
+            store=store,
+            policy=policy,
+            free_disk=backend.free_disk_bytes,
+            clock=clock,
+            wait_s=settings.jobs.admission_wait_s,
+        )
+        outbox = Outbox(
+            store=store,
+            backend=backend,
+            tokens=NoTokens(),
+            clock=clock,
+            max_age=settings.jobs.outbox_max_age,
+            slots=max(settings.jobs.post_call_slots, 1),
+        )
+        service = JobService(
+            settings=settings.jobs, store=store, backend=backend, entrance=entrance, clock=clock
+        )
         stop_grace_s = settings.jobs.process.stop_grace_s
         supervisor = Supervisor(
             settings=settings.jobs,
@@ -85,11 +111,13 @@ async def running_offloader(
             clock=clock,
             stop_grace_s=stop_grace_s,
             forget=service.forget,
+            outbox=outbox,
         )
+        supervisor.on_room(entrance.room_made)
         metrics = ServiceMetrics(
             store=store,
             figures=lambda: supervisor.figures,
-            max_concurrent_jobs=settings.jobs.max_concurrent_jobs,
+            policy=policy,
         )
         supervisor.on_finished(metrics.job_finished)
         auth = ClientAuth(
@@ -105,7 +133,7 @@ async def running_offloader(
         app = create_app(service=service, auth=auth, metrics=metrics)
         watching = asyncio.create_task(supervisor.run(), name="supervisor")
         try:
-            yield Offloader(app, service, supervisor, stop_grace_s)
+            yield Offloader(app, service, supervisor, entrance, stop_grace_s)
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):

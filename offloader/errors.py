@@ -6,7 +6,8 @@
     ├── JobIsRunning          only a finished job can be deleted
     ├── NothingToPublish      the job left no result that waits for publication
     ├── CreationFailed        the job was fine, but it was not started; `reason` is what an admin reads
-    │   └── CapacityReached   too many calls are in progress
+    │   ├── CapacityReached   too many calls are in progress
+    │   └── DiskTooFull       no room for what the job may write
     ├── IllegalTransition     a bug: a job cannot go from one state to the other
     ├── StoreError            the database cannot be used
     └── BackendError          the backend could not do what it was asked
@@ -54,6 +55,22 @@ class CapacityReached(CreationFailed):
 
     def __init__(self) -> None:
         super().__init__("max concurrent jobs reached")
+
+
+class DiskTooFull(CreationFailed):
+    """Together with what runs, the job could fill the disk."""
+
+    def __init__(
+        self, *, free_bytes: int, reserved_bytes: int, wanted_bytes: int, min_free_bytes: int
+    ) -> None:
+        def gib(size: int) -> str:
+            return f"{size / 2**30:.1f} GiB"
+
+        super().__init__(
+            f"not enough disk: {gib(free_bytes)} are free, running jobs may still write "
+            f"{gib(reserved_bytes)}, this one {gib(wanted_bytes)}, and {gib(min_free_bytes)} "
+            "have to stay free (jobs.min_free_disk)"
+        )
 
 
 class IllegalTransition(OffloaderError):

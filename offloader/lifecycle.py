@@ -29,6 +29,11 @@ def told_to_stop(job: Job, *, reason: StopReason) -> Job:
     return job.moved_to(JobState.STOPPING, stop_reason=reason)
 
 
+def call_over(job: Job) -> Job:
+    """It has left its call and only works off what it has recorded."""
+    return replace(job, post_call=True) if job.live else job
+
+
 def observed(
     job: Job, observation: Observation, *, figures: Mapping[str, float], now: datetime
 ) -> Job:

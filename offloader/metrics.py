@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from offloader.admission import calls_in_progress
+from offloader.admission import AdmissionPolicy, calls_in_progress
 from offloader.models import LIVE_STATES, Job, JobType, StopReason
 from offloader.store.base import JobStore
 
@@ -26,11 +26,11 @@ class ServiceMetrics:
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(
-        self, *, store: JobStore, figures: Callable[[], Figures], max_concurrent_jobs: int
+        self, *, store: JobStore, figures: Callable[[], Figures], policy: AdmissionPolicy
     ) -> None:
         self._store = store
         self._figures = figures
-        self._max_concurrent_jobs = max_concurrent_jobs
+        self._policy = policy
         self._finished: Counter[tuple[JobType, StopReason]] = Counter()
 
     def job_finished(self, job: Job) -> None:
@@ -43,8 +43,8 @@ class ServiceMetrics:
         live = await self._store.live()
         families = [
             self._finished_family(),
-            *_job_families(live),
-            _single("calls_offloader_max_concurrent_jobs", "Its limit.", self._max_concurrent_jobs),
+            *_job_families(live, self._policy),
+            _single("calls_offloader_max_concurrent_jobs", "Its limit.", self._policy.max_calls),
             _figures_family(live, self._figures()),
         ]
         registry = CollectorRegistry()
@@ -64,7 +64,7 @@ class ServiceMetrics:
         return family
 
 
-def _job_families(live: Sequence[Job]) -> Iterator[Metric]:
+def _job_families(live: Sequence[Job], policy: AdmissionPolicy) -> Iterator[Metric]:
     family = GaugeMetricFamily(
         "calls_offloader_jobs", "Jobs that have not finished.", labels=("type", "state")
     )
@@ -74,7 +74,8 @@ def _job_families(live: Sequence[Job]) -> Iterator[Metric]:
             family.add_metric((job_type.value, state.value), counts[job_type, state])
     yield family
     text = "Places in use: a recording and its transcription share one."
-    yield _single("calls_offloader_calls_in_progress", text, calls_in_progress(live))
+    in_progress = calls_in_progress(live, post_call_slots=policy.post_call_slots)
+    yield _single("calls_offloader_calls_in_progress", text, in_progress)
 
 
 def _figures_family(live: Sequence[Job], figures: Figures) -> Metric:

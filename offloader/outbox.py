@@ -38,6 +38,13 @@ class TokenSource(Protocol):
         """The newest token that the client sent for that site, or None."""
 
 
+class NoTokens:
+    """A `TokenSource` of a service that keeps none: results wait until they are published by hand."""
+
+    async def newest_secret(self, client_id: str, site_url: str) -> str | None:
+        return None
+
+
 class Outbox:
     """One per process; `check` is one round of it, `run` by the supervisor's task."""
 

@@ -15,8 +15,8 @@ from typing import Any
 from clientauth.service import Identity
 from foundation.clock import Clock
 from foundation.logs import get_logger
-from offloader.admission import admits
 from offloader.backends.base import Backend, LaunchRequest
+from offloader.entrance import Entrance
 from offloader.errors import (
     BackendError,
     CreationFailed,
@@ -51,14 +51,19 @@ class JobService:
     """One per process. Every method is safe to call concurrently."""
 
     def __init__(
-        self, *, settings: JobsSettings, store: JobStore, backend: Backend, clock: Clock
+        self,
+        *,
+        settings: JobsSettings,
+        store: JobStore,
+        backend: Backend,
+        entrance: Entrance,
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._store = store
         self._backend = backend
+        self._entrance = entrance
         self._clock = clock
-        self.draining = False
-        """New jobs are refused because the service is about to end."""
 
     async def prepare(self, runners: Sequence[str]) -> None:
         """What the plugin asks at its activation: are these runners acceptable, and present?
@@ -79,20 +84,16 @@ class JobService:
 
         Raises:
             InvalidJob: the wish cannot be.
-            CreationFailed: no place, the service is ending, or the backend could not start it.
+            CreationFailed: no place in time, no disk, the service is ending, or the backend refused it.
         """
         job_type = self._validate(wish)
-        if self.draining:
-            raise CreationFailed("the service is shutting down")
         job = Job(
             id=secrets.token_hex(6),
             client_id=client.client_id,
             spec=JobSpec(job_type, wish.runner, wish.max_duration_s, masked(wish.input_data)),
             created_at=self._clock.utc_now(),
         )
-        await self._store.reserve(
-            job, admits=partial(admits, limit=self._settings.max_concurrent_jobs)
-        )
+        await self._entrance.enter(job)
         return await self._launch(job, wish)
 
     async def get(self, job_id: str, *, client: Identity) -> Job:

@@ -84,6 +84,31 @@ KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "JOBS_COMPLETEDJOBSRETENTIONTIME",
             "How long record and log of a job that published everything are kept; same form.",
         ),
+        "jobs.admission_wait_s": Key(
+            "float",
+            20.0,
+            "JOBS_ADMISSIONWAITS",
+            "Seconds that a new job waits for a free place; the plugin waits a minute in all.",
+        ),
+        "jobs.min_free_disk": Key(
+            "str",
+            "1GiB",
+            "JOBS_MINFREEDISK",
+            "What jobs must leave free on the disk at their ends: bytes, or 500MiB, 5GiB; 0 = not looked at.",
+        ),
+        "jobs.post_call_slots": Key(
+            "int",
+            2,
+            "JOBS_POSTCALLSLOTS",
+            "Jobs that transcribe or upload after their call without holding a place, and retries of "
+            "unpublished results, each at most so many at a time.",
+        ),
+        "jobs.outbox_max_age": Key(
+            "str",
+            "14d",
+            "JOBS_OUTBOXMAXAGE",
+            "How long publishing a result is tried again: 30m, 12h, 14d; 0 = for ever.",
+        ),
         "jobs.image_registry": Key(
             "str", "mattermost", "JOBS_IMAGEREGISTRY", "Registry that runner names must begin with."
         ),

@@ -56,6 +56,12 @@ class JobsSettings:
     """None: for ever."""
     completed_jobs_retention: timedelta | None
     """None: for ever."""
+    admission_wait_s: float
+    min_free_disk_bytes: int | None
+    """None: not looked at."""
+    post_call_slots: int
+    outbox_max_age: timedelta | None
+    """None: for ever."""
     image_registry: str
     check_runners: bool
     """Off when DEV_MODE or TEST_MODE is `true`."""
@@ -234,12 +240,43 @@ def _jobs(reader: _Reader, environ: Mapping[str, str]) -> JobsSettings:
         max_concurrent_jobs=reader["jobs.max_concurrent_jobs"],
         failed_jobs_retention=_retention(reader, "jobs.failed_jobs_retention_time"),
         completed_jobs_retention=_retention(reader, "jobs.completed_jobs_retention_time"),
+        admission_wait_s=_at_least(reader, "jobs.admission_wait_s", 0),
+        min_free_disk_bytes=_size(reader, "jobs.min_free_disk"),
+        post_call_slots=int(_at_least(reader, "jobs.post_call_slots", 0)),
+        outbox_max_age=_retention(reader, "jobs.outbox_max_age"),
         image_registry=reader["jobs.image_registry"],
         check_runners="true" not in (environ.get("DEV_MODE"), environ.get("TEST_MODE")),
         docker=reader.group("jobs.docker."),
         kubernetes=reader.group("jobs.kubernetes."),
         process=_process(reader),
     )
+
+
+def _at_least(reader: _Reader, name: str, least: float) -> float:
+    value = reader[name]
+    if not least <= value < 2**31:
+        raise reader.error(name, f"{value}: should be a number that is at least {least:g}")
+    return float(value)
+
+
+def _size(reader: _Reader, name: str) -> int | None:
+    try:
+        return parse_size(reader[name]) or None
+    except ValueError as error:
+        raise reader.error(name, str(error)) from error
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `5GiB`, `500MiB`, `1048576`.
+
+    Raises:
+        ValueError: another form.
+    """
+    match = re.fullmatch(r"([0-9]{1,15})\s*(B|KiB|MiB|GiB|TiB)?", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r}: should be a number of bytes, or a size such as 500MiB or 5GiB")
+    power = ("B", "KiB", "MiB", "GiB", "TiB").index(match[2] or "B")
+    return int(match[1]) << (10 * power)
 
 
 def _retention(reader: _Reader, name: str) -> timedelta | None:

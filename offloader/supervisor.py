@@ -17,9 +17,10 @@ from foundation.clock import Clock
 from foundation.logs import get_logger
 from offloader.backends.base import Backend, Phase
 from offloader.errors import BackendError
-from offloader.figures import TAIL_BYTES, newest_figures
-from offloader.lifecycle import launched, not_started, observed, told_to_stop
-from offloader.models import Job, JobState, StopReason
+from offloader.figures import TAIL_BYTES, newest_figures, tells_that_the_call_is_over
+from offloader.lifecycle import call_over, launched, not_started, observed, told_to_stop
+from offloader.models import Job, JobState, Publication, StopReason
+from offloader.outbox import Outbox, entry_of
 from offloader.settings import JobsSettings
 from offloader.store.base import JobStore
 
@@ -44,6 +45,7 @@ class Supervisor:
         clock: Clock,
         stop_grace_s: float,
         forget: Callable[[Job], Awaitable[None]],
+        outbox: Outbox,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -51,11 +53,13 @@ class Supervisor:
         self._clock = clock
         self._stop_grace_s = stop_grace_s
         self._forget = forget
+        self._outbox = outbox
         self._deadline_ns: dict[str, int] = {}
         self._figures: dict[str, Mapping[str, float]] = {}
         self._figures_read_ns: dict[str, int] = {}
         self._retention_ns: int | None = None
         self._on_finished: list[Callable[[Job], None]] = []
+        self._on_room: list[Callable[[], None]] = []
 
     @property
     def figures(self) -> Mapping[str, Mapping[str, float]]:
@@ -65,6 +69,10 @@ class Supervisor:
     def on_finished(self, observer: Callable[[Job], None]) -> None:
         """Call `observer` with each job that finishes."""
         self._on_finished.append(observer)
+
+    def on_room(self, observer: Callable[[], None]) -> None:
+        """Call `observer` whenever a job has given up its place."""
+        self._on_room.append(observer)
 
     async def run(self) -> None:
         """Watch until cancelled. A round that fails is logged, and the next one comes."""
@@ -104,6 +112,7 @@ class Supervisor:
                 await self._check_job(job)
             except BackendError as error:
                 log.error("job.check_failed", job_id=job.id, error=str(error))
+        await self._outbox.check()
         now_ns = self._clock.monotonic_ns()
         if self._retention_ns is None or now_ns - self._retention_ns >= _RETENTION_EVERY_NS:
             self._retention_ns = now_ns
@@ -174,6 +183,11 @@ class Supervisor:
         )
         for observer in self._on_finished:
             observer(finished)
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
+        for observer in self._on_room:
+            observer()
 
     def _deadline_of(self, job: Job) -> int:
         if job.id not in self._deadline_ns:
@@ -195,6 +209,11 @@ class Supervisor:
         figures = newest_figures(tail)
         if figures is not None:
             self._figures[job.id] = figures
+        if not job.post_call and tells_that_the_call_is_over(tail):
+            await self._store.change(job.id, call_over)
+            log.info("job.call_over", job_id=job.id, type=job.spec.type.value)
+            self._tell_of_room()
+            await self._backend.lower(job.workload)
 
     async def _sweep(self) -> None:
         now = self._now()
@@ -203,6 +222,8 @@ class Supervisor:
         if not kept:
             return
         for job in await self._store.finished_before(now - min(kept)):
+            if job.unpublished and entry_of(job).publication is not Publication.UNPUBLISHABLE:
+                continue  # never before it is published or given up
             clean = job.exit_code == 0 and not job.unpublished
             keep = settings.completed_jobs_retention if clean else settings.failed_jobs_retention
             assert job.stopped_at is not None

@@ -80,6 +80,7 @@ def _settings(directory: Path, environ: Mapping[str, str]) -> Settings:
         "STORE_DATASOURCE": str(directory / "store.db"),
         "JOBS_PROCESS_JOBSDIR": str(directory / "jobs"),
         "API_SECURITY_ALLOWSELFREGISTRATION": "true",
+        "JOBS_ADMISSIONWAITS": "0",
     }
     return load_settings(directory / "none.toml", here | dict(environ))
 

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
 
-from offloader.admission import admits, calls_in_progress
+from offloader.admission import (
+    AdmissionPolicy,
+    admits,
+    calls_in_progress,
+    check_disk,
+    still_to_write_bytes,
+)
+from offloader.errors import DiskTooFull
 from offloader.models import Job, JobSpec, JobState, JobType
 
 _ids = count()
@@ -52,8 +60,83 @@ def test_a_recording_and_its_transcription_are_one_call(live: str, calls: int) -
 def test_the_sibling_of_an_admitted_job_is_never_refused(
     live: str, candidate: str, limit: int, fits: bool
 ) -> None:
-    assert admits([job(short) for short in live.split()], job(candidate), limit=limit) is fits
+    assert (
+        admits(
+            [job(short) for short in live.split()],
+            job(candidate),
+            policy=AdmissionPolicy(max_calls=limit),
+        )
+        is fits
+    )
 
 
 def test_another_clients_job_for_the_same_ids_is_no_sibling() -> None:
-    assert not admits([job("r1")], job("t1", client="other"), limit=1)
+    assert not admits([job("r1")], job("t1", client="other"), policy=AdmissionPolicy(max_calls=1))
+
+
+@pytest.mark.parametrize(
+    ("over", "slots", "places"),
+    [(0, 1, 3), (1, 1, 2), (2, 1, 2), (2, 2, 1), (3, 5, 0), (3, 0, 3)],
+)
+def test_work_after_the_call_gives_up_its_place_but_only_so_much_of_it(
+    over: int, slots: int, places: int
+) -> None:
+    live = [replace(job(f"r{number}"), post_call=number < over) for number in range(3)]
+    assert calls_in_progress(live, post_call_slots=slots) == places
+
+
+def test_a_call_that_is_recorded_again_while_its_first_recording_uploads_fits() -> None:
+    uploading = replace(job("r1"), post_call=True)
+    assert admits([uploading], job("r1"), policy=AdmissionPolicy(1, post_call_slots=1))
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+GIB = 2**30
+
+
+def hour_of_recording(**input_data: object) -> Job:
+    plain = job("r1")
+    data = {**plain.spec.input_data, **input_data}
+    return replace(plain, spec=replace(plain.spec, max_duration_s=3600, input_data=data))
+
+
+@pytest.mark.parametrize(
+    ("rates", "bytes_per_s"),
+    [
+        ({"video_rate": 1500, "audio_rate": 64}, 2 * 1564 * 125),
+        ({"video_rate": "1000", "audio_rate": "64"}, 2 * 1064 * 125),
+        ({}, 2 * 1564 * 125),
+        ({"video_rate": "many"}, 2 * 1564 * 125),
+    ],
+)
+def test_a_recording_reserves_its_rate_for_its_remaining_time(
+    rates: dict[str, object], bytes_per_s: int
+) -> None:
+    recording = hour_of_recording(**rates)
+    assert still_to_write_bytes(recording, now=NOW) == 3600 * bytes_per_s
+    later = NOW + timedelta(minutes=50)
+    assert still_to_write_bytes(recording, now=later) == 600 * bytes_per_s
+    assert still_to_write_bytes(recording, now=NOW + timedelta(hours=2)) == 0
+    assert still_to_write_bytes(replace(recording, post_call=True), now=NOW) == 0
+
+
+def test_disk_is_admitted_like_cores_and_refused_with_the_numbers() -> None:
+    policy = AdmissionPolicy(9, min_free_disk_bytes=2 * GIB)
+    one = hour_of_recording()
+    each = still_to_write_bytes(one, now=NOW)
+    enough = 2 * GIB + 2 * each
+    check_disk([one], one, policy=policy, free_bytes=enough, now=NOW)
+    with pytest.raises(DiskTooFull) as refused:
+        check_disk([one], one, policy=policy, free_bytes=enough - 1, now=NOW)
+    assert str(refused.value) == (
+        "not enough disk: 4.6 GiB are free, running jobs may still write 1.3 GiB, this one 1.3 GiB, "
+        "and 2.0 GiB have to stay free (jobs.min_free_disk)"
+    )
+
+
+@pytest.mark.parametrize(("limit", "free"), [(None, 0), (2 * GIB, None)])
+def test_without_a_limit_or_a_figure_disk_is_not_looked_at(
+    limit: int | None, free: int | None
+) -> None:
+    policy = AdmissionPolicy(9, min_free_disk_bytes=limit)
+    check_disk([], hour_of_recording(), policy=policy, free_bytes=free, now=NOW)

@@ -7,7 +7,9 @@ import pytest
 
 from clientauth.service import Identity
 from foundation.clock import ManualClock
+from offloader.admission import AdmissionPolicy
 from offloader.backends.stub import StubBackend
+from offloader.entrance import Entrance
 from offloader.errors import CreationFailed, JobNotFound
 from offloader.models import Job, JobState, StopReason
 from offloader.service import JobService, JobWish
@@ -19,7 +21,17 @@ CLIENT = Identity("client")
 
 def make_service(store: MemoryJobStore, backend: StubBackend) -> JobService:
     settings = load_settings(Path("/nonexistent"), {"JOBS_MAXCONCURRENTJOBS": "10"}).jobs
-    return JobService(settings=settings, store=store, backend=backend, clock=ManualClock())
+    clock = ManualClock()
+    entrance = Entrance(
+        store=store,
+        policy=AdmissionPolicy(settings.max_concurrent_jobs),
+        free_disk=backend.free_disk_bytes,
+        clock=clock,
+        wait_s=0,
+    )
+    return JobService(
+        settings=settings, store=store, backend=backend, entrance=entrance, clock=clock
+    )
 
 
 def wish(call: str, job_type: str = "recording") -> JobWish:

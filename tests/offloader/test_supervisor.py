@@ -151,20 +151,19 @@ async def test_one_job_that_cannot_be_polled_does_not_hide_the_others(running) -
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "unpublished", "setting", "value", "kept_s"),
+    ("exit_code", "setting", "value", "kept_s"),
     [
-        (1, False, "JOBS_FAILEDJOBSRETENTIONTIME", "2h", 7200),
-        (None, False, "JOBS_FAILEDJOBSRETENTIONTIME", "2h", 7200),
-        (0, False, "JOBS_COMPLETEDJOBSRETENTIONTIME", "5m", 300),
-        (0, True, "JOBS_FAILEDJOBSRETENTIONTIME", "2d", 2 * 86400),
+        (1, "JOBS_FAILEDJOBSRETENTIONTIME", "2h", 7200),
+        (None, "JOBS_FAILEDJOBSRETENTIONTIME", "2h", 7200),
+        (0, "JOBS_COMPLETEDJOBSRETENTIONTIME", "5m", 300),
     ],
 )
 async def test_an_ended_job_is_kept_as_long_as_its_retention_says(
-    start, exit_code: int | None, unpublished: bool, setting: str, value: str, kept_s: int
+    start, exit_code: int | None, setting: str, value: str, kept_s: int
 ) -> None:
     running = await start(**{setting: value})
     job_id = await running.create_job()
-    running.backend.exit(job_id, exit_code, unpublished=unpublished)
+    running.backend.exit(job_id, exit_code)
     await running.check()
     running.clock.advance(seconds=kept_s - 1)
     await running.check()
@@ -231,4 +230,46 @@ async def test_jobs_that_outlive_the_service_are_left_alone_by_a_drain(start) ->
     await running.create_job()
     assert await running.offloader.drain(hurry=asyncio.Event())
     assert running.backend.stopped == []
-    assert running.offloader.service.draining
+    assert running.offloader.entrance.closed
+
+
+async def test_what_is_unpublished_is_never_removed_before_it_is_given_up(start) -> None:
+    running = await start(JOBS_FAILEDJOBSRETENTIONTIME="1d", JOBS_OUTBOXMAXAGE="3d")
+    job_id = await running.create_job()
+    running.backend.exit(job_id, 0, unpublished=True)
+    await running.check()
+    for _ in range(2):
+        running.clock.advance(seconds=86400)
+        await running.check()
+        assert running.backend.removed == []
+    running.clock.advance(seconds=2 * 86400)
+    await running.check()  # one last attempt fails: nobody has sent a token
+    running.clock.advance(seconds=61)
+    await running.check()
+    assert running.backend.removed == [job_id]
+
+
+async def test_a_job_that_has_left_its_call_gives_up_its_place_and_yields(start) -> None:
+    running = await start(JOBS_MAXCONCURRENTJOBS="1", JOBS_POSTCALLSLOTS="1")
+    job_id = await running.create_job(call="1")
+    assert (await running.post_job(call="2")).status_code == 500
+    running.backend.log = b'{"event":"progress","stage":"upload","done":0,"total":9}\n'
+    running.clock.advance(seconds=5)
+    await running.check()
+    assert running.backend.lowered == [job_id]
+    assert (await running.get_job(job_id))["id"] == job_id
+    await running.create_job(call="2")
+    running.clock.advance(seconds=5)
+    await running.check()
+    assert (await running.post_job(call="3")).status_code == 500, "only one at a time"
+
+
+async def test_whoever_waits_for_a_place_gets_the_one_that_becomes_free(start) -> None:
+    running = await start(JOBS_MAXCONCURRENTJOBS="1", JOBS_ADMISSIONWAITS="20")
+    first = await running.create_job(call="1")
+    waiting = asyncio.create_task(running.post_job(call="2"))
+    await asyncio.sleep(0)
+    running.backend.exit(first)
+    await running.check()
+    async with asyncio.timeout(5):
+        assert (await waiting).status_code == 200

@@ -285,7 +285,7 @@ async def test_no_answer_ever_holds_the_token(running) -> None:
 
 
 async def test_a_service_that_is_ending_takes_no_job(running) -> None:
-    running.offloader.service.draining = True
+    running.offloader.entrance.close()
     response = await running.post_job()
     assert response.status_code == 500
     assert response.json()["error"].endswith("the service is shutting down")

@@ -1,0 +1,119 @@
+"""Where jobs wait for a place: a short while, well inside the plugin's minute."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final
+
+from foundation.clock import Clock
+from foundation.logs import get_logger
+from offloader.admission import AdmissionPolicy, admits, check_disk
+from offloader.errors import CapacityReached, CreationFailed
+from offloader.models import Job
+from offloader.store.base import JobStore
+
+_LOOK_EVERY_S: Final = 1.0
+"""Places are also made by other replicas, which tell nobody."""
+
+log = get_logger()
+
+
+class Entrance:
+    """One per process. Lives on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        policy: AdmissionPolicy,
+        free_disk: Callable[[], Awaitable[int | None]],
+        clock: Clock,
+        wait_s: float,
+    ) -> None:
+        self.policy = policy
+        self._store = store
+        self._free_disk = free_disk
+        self._clock = clock
+        self._wait_s = wait_s
+        self._room = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._on_waited: list[Callable[[float, bool], None]] = []
+        self.closed = False
+        """Nobody gets in any more: the service is about to end."""
+
+    def room_made(self) -> None:
+        """A job has given up its place: whoever waits looks again."""
+        self._room.set()
+
+    def close(self) -> None:
+        """Refuse everybody, also those who wait."""
+        self.closed = True
+        self._room.set()
+
+    def reopen(self) -> None:
+        self.closed = False
+
+    def on_waited(self, observer: Callable[[float, bool], None]) -> None:
+        """Call `observer(seconds, admitted)` for every job that asked."""
+        self._on_waited.append(observer)
+
+    async def enter(self, job: Job) -> None:
+        """Reserve a place for `job`, waiting for one if need be.
+
+        Raises:
+            CapacityReached: none was free in time.
+            DiskTooFull: no room for what it may write.
+            CreationFailed: the service is about to end.
+        """
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            await self._enter(job, until_s=began_s + self._wait_s)
+        except CreationFailed:
+            self._tell(loop.time() - began_s, admitted=False)
+            raise
+        self._tell(loop.time() - began_s, admitted=True)
+
+    async def _enter(self, job: Job, *, until_s: float) -> None:
+        try:
+            return await self._try(job)
+        except CapacityReached:
+            if self._wait_s <= 0:
+                raise
+        log.info("admission.waiting", job_id=job.id, at_most_s=self._wait_s)
+        loop = asyncio.get_running_loop()
+        async with self._turn:  # first come, first served
+            while True:
+                self._room.clear()
+                try:
+                    return await self._try(job)
+                except CapacityReached:
+                    left_s = until_s - loop.time()
+                    if left_s <= 0:
+                        raise
+                # Only the waiting is cut short, never the reservation: its outcome must be known.
+                try:
+                    async with asyncio.timeout(min(left_s, _LOOK_EVERY_S)):
+                        await self._room.wait()
+                except TimeoutError:
+                    continue
+
+    async def _try(self, job: Job) -> None:
+        if self.closed:
+            raise CreationFailed("the service is shutting down")
+        free_bytes = None
+        if self.policy.min_free_disk_bytes is not None:
+            free_bytes = await self._free_disk()
+        await self._store.reserve(job, admits=partial(self._admits, free_bytes=free_bytes))
+
+    def _admits(self, live: Sequence[Job], job: Job, *, free_bytes: int | None) -> bool:
+        if not admits(live, job, policy=self.policy):
+            return False
+        check_disk(live, job, policy=self.policy, free_bytes=free_bytes, now=self._clock.utc_now())
+        return True
+
+    def _tell(self, seconds: float, *, admitted: bool) -> None:
+        for observer in self._on_waited:
+            observer(seconds, admitted)
