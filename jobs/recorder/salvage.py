@@ -11,19 +11,19 @@ from typing import Final
 from callclient.plugin_api import ApiError, PluginApi
 from foundation.logs import configure_logs, get_logger
 from jobs import job_directory
+from jobs.publication import salvage_exit_code
 from jobs.recorder.mp4 import Mp4Error
 from jobs.recorder.outcome import complete_file, publish
 from jobs.recorder.settings import RecorderSettings
 from jobs.settings import SettingsError
 
 _EXIT_OK: Final = 0
-_EXIT_FAILED: Final = 1
 _EXIT_USAGE: Final = 2
 _log = get_logger(component="salvage")
 
 
 def main(directory: Path, environ: Mapping[str, str]) -> int:
-    """0: posted. 1: not posted, everything is still there. 2: no such job."""
+    """0: posted. 1: not posted, everything is still there. 2: no such job. 3: refused for good."""
     configure_logs(level=environ.get("LOG_LEVEL") or "info")
     try:
         settings, base_name = job_directory.load(
@@ -36,7 +36,7 @@ def main(directory: Path, environ: Mapping[str, str]) -> int:
         asyncio.run(_salvage(settings, base_name))
     except (ApiError, Mp4Error, OSError, ValueError) as error:
         _log.error("salvage.failed", reason=str(error))
-        return _EXIT_FAILED
+        return salvage_exit_code(error)
     return _EXIT_OK
 
 

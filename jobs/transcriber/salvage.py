@@ -11,6 +11,7 @@ from typing import Final
 from callclient.plugin_api import ApiError, PluginApi
 from foundation.logs import configure_logs, get_logger
 from jobs import job_directory
+from jobs.publication import salvage_exit_code
 from jobs.settings import SettingsError
 from jobs.transcriber.capture import find_captures
 from jobs.transcriber.engines.base import EngineLoadError
@@ -23,7 +24,6 @@ from jobs.transcriber.transcript import Segment
 from jobs.transcriber.vad import load_silero
 
 _EXIT_OK: Final = 0
-_EXIT_FAILED: Final = 1
 _EXIT_USAGE: Final = 2
 _OVERRIDES: Final = {
     "SITE_URL": "site_url",
@@ -34,7 +34,8 @@ _log = get_logger(component="salvage")
 
 
 def main(directory: Path, environ: Mapping[str, str]) -> int:
-    """0: posted, or there was nothing to post. 1: not posted, everything is still there. 2: no such job."""
+    """0: posted, or nothing to post. 1: not posted, everything is still there. 2: no such job. 3: refused for
+    good."""
     configure_logs(level=environ.get("LOG_LEVEL") or "info")
     try:
         settings, base_name = job_directory.load(
@@ -47,7 +48,7 @@ def main(directory: Path, environ: Mapping[str, str]) -> int:
         asyncio.run(_salvage(settings, base_name))
     except (ApiError, EngineLoadError, OSError, ValueError) as error:
         _log.error("salvage.failed", reason=str(error))
-        return _EXIT_FAILED
+        return salvage_exit_code(error)
     return _EXIT_OK
 
 

@@ -75,6 +75,12 @@ def test_a_refusal_keeps_everything_and_says_so(dead_job: Path, api) -> None:
     assert len(api.posts) == 1
 
 
+def test_a_refusal_for_good_has_its_own_exit_code(dead_job: Path, api) -> None:
+    api.publish_error = ApiError("channel is gone", status=400, retryable=False)
+    assert command.main(["salvage", str(dead_job)]) == 3
+    assert (dead_job / "recording.mp4").exists()
+
+
 def test_nothing_playable_is_a_failure_that_keeps_the_directory(dead_job: Path) -> None:
     (dead_job / PART_NAME).write_bytes(b"")
     assert command.main(["salvage", str(dead_job)]) == 1
