@@ -109,8 +109,8 @@ class PublishState:
 def salvage_exit_code(error: Exception) -> int:
     """3 when the site refused for good, so that trying again is in vain; else 1 (docs/job-contract.md 4).
 
-    400 is its answer when channel or post are gone (calls-plugin.md 5.3, 5.4). 401 and 403 heal with a new token,
-    404 with the plugin's activation.
+    400 is its answer when channel or post are gone (calls-plugin.md 5.3, 5.4). 401 and 403 heal with a
+    new token, 404 with the plugin's activation.
     """
     return 3 if isinstance(error, ApiError) and error.status == 400 else 1
 
