@@ -20,6 +20,7 @@ from offloader.errors import BackendError
 from offloader.figures import TAIL_BYTES, newest_figures, tells_that_the_call_is_over
 from offloader.lifecycle import call_over, launched, not_started, observed, told_to_stop
 from offloader.models import Job, JobState, Publication, StopReason
+from offloader.orphans import sweep_orphans
 from offloader.outbox import Outbox, entry_of
 from offloader.settings import JobsSettings
 from offloader.store.base import JobStore
@@ -27,6 +28,7 @@ from offloader.store.base import JobStore
 POLL_INTERVAL_S: Final = 1.0
 _FIGURES_EVERY_NS: Final = 5_000_000_000
 _RETENTION_EVERY_NS: Final = 60_000_000_000
+_ORPHANS_EVERY_NS: Final = 3600_000_000_000
 _HURRY_GRACE_S: Final = 10.0
 """What a second signal leaves the jobs: enough to close a file, not to upload it (salvage does that)."""
 
@@ -58,6 +60,7 @@ class Supervisor:
         self._figures: dict[str, Mapping[str, float]] = {}
         self._figures_read_ns: dict[str, int] = {}
         self._retention_ns: int | None = None
+        self._orphans_ns: int | None = None
         self._on_finished: list[Callable[[Job], None]] = []
         self._on_room: list[Callable[[], None]] = []
 
@@ -87,7 +90,7 @@ class Supervisor:
         """Before the first job is admitted: adopt what an earlier process left.
 
         Jobs with a stored workload need nothing; those whose launch was not stored are looked for on the
-        backend; workloads of no job are told of and left alone.
+        backend. Workloads of no job are the sweep's business.
         """
         found = await self._backend.adopt()
         jobs = await self._store.live()
@@ -97,11 +100,8 @@ class Supervisor:
             elif job.state is JobState.PENDING:
                 detail = "the service ended before it could launch the job"
                 await self._finish(job, partial(not_started, detail=detail, now=self._now()))
-        strangers = [job_id for job_id in found if await self._store.get(job_id) is None]
         if jobs:
             log.info("supervisor.adopted", jobs=[job.id for job in jobs])
-        if strangers:
-            log.warning("supervisor.workloads_of_no_job", count=len(strangers), job_ids=strangers)
 
     async def check(self) -> None:
         """Look at every live job once; now and then, at what has been kept long enough."""
@@ -117,6 +117,14 @@ class Supervisor:
         if self._retention_ns is None or now_ns - self._retention_ns >= _RETENTION_EVERY_NS:
             self._retention_ns = now_ns
             await self._sweep()
+        if self._orphans_ns is None or now_ns - self._orphans_ns >= _ORPHANS_EVERY_NS:
+            self._orphans_ns = now_ns
+            await sweep_orphans(
+                backend=self._backend,
+                store=self._store,
+                kept_for=self._settings.failed_jobs_retention,
+                now=self._now(),
+            )
 
     async def stop(self, job: Job, *, reason: StopReason, grace_s: float | None = None) -> None:
         """Tell a job to end; it is killed after the grace. Repeating it changes nothing.

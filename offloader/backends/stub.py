@@ -80,6 +80,8 @@ class StubBackend:
         return self.free_disk
 
     async def adopt(self) -> Mapping[str, Workload]:
+        for job_id in self.strangers:
+            self.observations.setdefault(job_id, Observation(Phase.RUNNING))
         ids = (*self.launched, *self.strangers)
         return {job_id: Workload(self.name, {"id": job_id}) for job_id in ids}
 
