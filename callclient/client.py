@@ -369,7 +369,7 @@ class CallClient:
                 await media.candidate_received(str(value["candidate"]["candidate"]))
                 return
             kind, sdp = calls_dc.read_sdp_json(text)
-        except (ValueError, KeyError, TypeError, AttributeError, DcError):
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError, DcError):
             self._log.warning("signal.refused")
             return
         media.description_received(kind, sdp)

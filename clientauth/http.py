@@ -89,6 +89,8 @@ async def _string_map(request: Request) -> dict[str, str]:
             raise AuthError(413, "request body is larger than 1 MiB")
     try:
         value = json.loads(bytes(data))
+        # A lone surrogate can be escaped in JSON, but neither hashed nor stored.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise AuthError(400, "request body should be a JSON object of texts") from None
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -193,7 +192,7 @@ def _basic_credentials(authorization: str | None) -> tuple[str, str]:
         raise AuthError(401, "authentication failed: invalid auth header")
     try:
         text = base64.b64decode(authorization.removeprefix("Basic "), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not ASCII, not base64 or not UTF-8
         raise AuthError(401, "authentication failed: invalid auth header") from None
     client_id, colon, key = text.partition(":")
     if not colon:

@@ -102,7 +102,7 @@ def read_sdp_json(text: bytes | str) -> tuple[str, str]:
     """`(type, sdp)` of `{"type","sdp"}`. Raises DcError."""
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DcError("SDP message is not JSON") from error
     if not isinstance(value, dict):
         raise DcError("SDP message should be an object")

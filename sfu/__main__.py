@@ -40,7 +40,10 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         settings = load_settings(arguments.config, os.environ)
-        configure_logs(level=settings.console_level or "error", json=settings.console_json)
+        level = settings.console_level.lower() or "error"
+        if level == "stdlog":  # rtcd's lowest level, below trace
+            level = "trace"
+        configure_logs(level=level, json=settings.console_json)
         uvloop.run(_serve(settings))
     except (ConfigError, StartError) as error:
         sys.stderr.write(f"sfu: failed to start: {error}\n")

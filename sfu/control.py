@@ -155,7 +155,14 @@ def create_app(*, media: MediaServer, auth: ClientAuth) -> FastAPI:
             yield
             watcher.cancel()
 
-    app = FastAPI(title="SFU", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="SFU",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     app.include_router(auth_router(auth))
 
     @app.exception_handler(HTTPException)
@@ -238,7 +245,10 @@ async def _group(request: Request, auth: ClientAuth) -> str | None:
 
 def _same_origin(socket: WebSocket) -> bool:
     origin = socket.headers.get("origin")
-    return not origin or urlsplit(origin).netloc == socket.headers.get("host", "")
+    try:
+        return not origin or urlsplit(origin).netloc == socket.headers.get("host", "")
+    except ValueError:
+        return False  # not a URL
 
 
 def _session_json(config: SessionConfig) -> dict[str, object]:

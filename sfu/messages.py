@@ -138,10 +138,11 @@ def decode(data: bytes) -> Message:
         MessageError: not two MessagePack values, unknown type, or members missing or of a wrong kind.
     """
     unpacker = msgpack.Unpacker(raw=False, max_buffer_size=1 << 20, strict_map_key=False)
-    unpacker.feed(data)
     try:
+        unpacker.feed(data)
         values = list(unpacker)
-    except (ValueError, msgpack.UnpackException) as error:
+    # TypeError: a map or an array as the key of a map
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise MessageError(f"frame is not MessagePack: {type(error).__name__}") from error
     if len(values) != 2 or not isinstance(values[0], str):
         raise MessageError("frame should be a type and its data")
@@ -195,17 +196,15 @@ def _rtc_message(body: Any) -> RtcMessage:
         keys = ("group_id", "user_id", "session_id", "call_id", "type", "data")
         body = dict(zip(keys, body, strict=True))
     number: Any = body.get("type") if isinstance(body, dict) else None
-    try:
-        kind = RtcType(number)
-    except ValueError:
-        raise MessageError(f"rtc.type = {number!r}: should be 1 to 10") from None
-    data = body.get("data") or b""
-    if not isinstance(data, bytes):
+    if type(number) is not int or not 1 <= number <= 10:  # True and 1.0 equal 1
+        raise MessageError(f"rtc.type = {number!r}: should be 1 to 10")
+    data = body.get("data")
+    if not isinstance(data, bytes | None):
         raise MessageError("rtc.data: should be bin")
     return RtcMessage(
-        type=kind,
+        type=RtcType(number),
         session_id=_required(body, "rtc", "session_id"),
-        data=data,
+        data=data or b"",
         group_id=_text(body, "rtc", "group_id"),
         user_id=_text(body, "rtc", "user_id"),
         call_id=_text(body, "rtc", "call_id"),

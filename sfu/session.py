@@ -394,7 +394,7 @@ def _json_text(data: bytes, key: str) -> str:
     """A text member of a JSON object, or empty."""
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     text = value.get(key) if isinstance(value, dict) else None
     return text if isinstance(text, str) else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,11 +196,19 @@ def _check_api(values: Mapping[str, Any]) -> None:
                 raise ConfigError(
                     f"{prefix}invalid TLS config: invalid {name} value: should not be empty"
                 )
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                values["api.http.tls.cert_file"], values["api.http.tls.cert_key"]
+            )
+        except OSError as error:  # SSLError is one
+            raise ConfigError(
+                f"{prefix}invalid TLS config: failed to load cert files: {error}"
+            ) from error
 
 
 def _listen_address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not port.isdecimal() or int(port) > 65535:
         raise ConfigError(
             f"failed to validate http config: api.http.listen_address = {text!r}: "
             "should be host:port, such as :8045"
@@ -232,8 +241,11 @@ def _ice_servers(value: Any) -> tuple[IceServer, ...]:
             server = IceServer((entry,))
         elif isinstance(entry, dict):
             urls = entry.get("urls") or []
+            urls = [urls] if isinstance(urls, str) else urls
+            if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+                raise ConfigError("invalid ICEServers value: urls should be a text or texts")
             server = IceServer(
-                tuple([urls] if isinstance(urls, str) else urls),
+                tuple(urls),
                 str(entry.get("username") or ""),
                 str(entry.get("credential") or ""),
             )

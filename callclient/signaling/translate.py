@@ -57,7 +57,7 @@ class Translator:
     def _call_state(self, event: WireEvent) -> list[CallEvent]:
         try:
             call = json.loads(event.text("call"))  # a string of JSON, not an object (trap 6)
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
         if not isinstance(call, dict):
             return []

@@ -73,7 +73,7 @@ def parse_frame(frame: str | bytes) -> WireEvent | WireReply | None:
     """
     try:
         value = json.loads(frame)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError("server frame is not JSON") from error
     if not isinstance(value, dict):
         raise WireError("server frame is not an object")

@@ -6,7 +6,16 @@ import zlib
 
 import pytest
 
-from rtc.calls_dc import DcError, DcMessage, DcType, decode, encode, pack_sdp, unpack_sdp
+from rtc.calls_dc import (
+    DcError,
+    DcMessage,
+    DcType,
+    decode,
+    encode,
+    pack_sdp,
+    read_sdp_json,
+    unpack_sdp,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +59,8 @@ def test_descriptions_travel_packed_and_come_back() -> None:
 def test_a_description_that_inflates_beyond_64_kib_is_refused_without_inflating_it() -> None:
     with pytest.raises(DcError, match="65536"):
         unpack_sdp(zlib.compress(bytes(100_000_000), 9))
+
+
+def test_json_that_is_nested_too_deeply_is_refused_like_any_other_nonsense() -> None:
+    with pytest.raises(DcError, match="not JSON"):
+        read_sdp_json("[" * 100_000)

@@ -1,0 +1,265 @@
+"""The process: keep-alive of the WebSocket, limits, start and stop (rtcd.md 1.1, 2.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+import sfu.__main__ as process
+from foundation.shutdown import Shutdown
+from sfu.messages import Close, Hello, Join, decode, encode
+from sfu.settings import SfuSettings, load_settings
+
+KEY = "k" * 32
+BASIC = {"Authorization": "Basic " + base64.b64encode(f"plugin:{KEY}".encode()).decode()}
+
+
+@dataclass
+class Served:
+    """The process's servers, in this process."""
+
+    port: int
+    shutdown: Shutdown
+
+    async def connect(self) -> ClientConnection:
+        return await connect(
+            f"ws://127.0.0.1:{self.port}/ws",
+            additional_headers=BASIC,
+            ping_interval=None,
+            proxy=None,
+            open_timeout=5,
+        )
+
+
+@asynccontextmanager
+async def _served(settings: SfuSettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    shutdown = Shutdown()
+    listen = process._listen
+
+    def listen_and_tell(settings: SfuSettings) -> socket.socket:
+        listener = listen(settings)
+        listening.set_result(listener.getsockname()[1])
+        return listener
+
+    @contextmanager
+    def on_signals():
+        yield shutdown
+
+    monkeypatch.setattr(process, "_listen", listen_and_tell)
+    monkeypatch.setattr(process, "shutdown_on_signals", on_signals)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(process._serve(settings))
+        port = await listening
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            body = {"clientID": "plugin", "authKey": KEY}
+            assert (await http.post("/register", json=body)).status_code == 201
+        yield Served(port, shutdown)
+        shutdown.request()
+
+
+@pytest.fixture
+async def serve(tmp_path: Path, monkeypatch) -> AsyncIterator[Callable[..., Awaitable[Served]]]:
+    """Serve with some of the module's constants set."""
+    environ = {
+        "RTCD_API_HTTP_LISTENADDRESS": "127.0.0.1:0",
+        "RTCD_API_SECURITY_ALLOWSELFREGISTRATION": "true",
+        "RTCD_RTC_ICEADDRESSUDP": "127.0.0.1",
+        "RTCD_STORE_DATASOURCE": str(tmp_path / "store"),
+    }
+    settings = replace(load_settings(None, environ), ice_port_udp=0)
+    async with AsyncExitStack() as stack:
+
+        async def start(**constants: float) -> Served:
+            for name, value in constants.items():
+                monkeypatch.setattr(process, name, value)
+            return await stack.enter_async_context(_served(settings, monkeypatch))
+
+        yield start
+
+
+def test_the_keep_alive_is_that_of_the_contract() -> None:
+    assert process._PING_INTERVAL_S == 10
+    assert process._PONG_TIMEOUT_S == 20
+    assert process._MAX_MESSAGE_BYTES == 1024 * 1024
+
+
+async def _frames(served: Served, *, answer: bool) -> AsyncIterator[Frame]:
+    """All frames that the server sends; pings are answered, or met with data instead."""
+    protocol = ClientProtocol(parse_uri(f"ws://127.0.0.1:{served.port}/ws"))
+    request = protocol.connect()
+    request.headers.update(BASIC)
+    protocol.send_request(request)
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    try:
+        writer.writelines(protocol.data_to_send())
+        while data := await reader.read(65536):
+            protocol.receive_data(data)
+            for event in protocol.events_received():
+                if isinstance(event, Frame):
+                    yield event
+            answers = protocol.data_to_send()  # the library has answered the pings by itself
+            if not answer and protocol.state is State.OPEN:
+                protocol.send_binary(b"data")
+                answers = protocol.data_to_send()
+            writer.writelines(answers)
+    finally:
+        writer.close()
+
+
+async def test_a_plugin_that_answers_is_pinged_again_and_again(serve) -> None:
+    served = await serve(_PING_INTERVAL_S=0.01, _PONG_TIMEOUT_S=5.0)
+    pings = 0
+    async with contextlib.aclosing(_frames(served, answer=True)) as frames:
+        async for frame in frames:
+            assert frame.opcode is not Opcode.CLOSE
+            pings += frame.opcode is Opcode.PING
+            if pings == 5:
+                break
+    assert pings == 5
+
+
+async def test_a_plugin_that_answers_no_ping_is_cut_off_whatever_else_it_sends(serve) -> None:
+    served = await serve(_PING_INTERVAL_S=0.01, _PONG_TIMEOUT_S=0.1)
+    async with contextlib.aclosing(_frames(served, answer=False)) as frames:
+        opcodes = [frame.opcode async for frame in frames]
+    assert opcodes[-1] is Opcode.CLOSE
+    assert sorted(opcodes[:-1]) == [Opcode.BINARY, Opcode.PING]
+
+
+async def test_a_message_of_more_than_1_mib_ends_its_connection_only(serve) -> None:
+    served = await serve()
+    async with await served.connect() as greedy, await served.connect() as other:
+        for plugin in (greedy, other):
+            assert isinstance(decode(await plugin.recv()), Hello)
+        await greedy.send(bytes((1 << 20) + 1))
+        with pytest.raises(websockets.ConnectionClosed) as caught:
+            await greedy.recv()
+        assert caught.value.rcvd.code == 1009
+        await other.send(bytes(1 << 20))
+        await asyncio.wait_for(await other.ping(), 5)
+
+
+async def test_the_end_of_the_process_ends_its_sessions_and_then_its_connections(serve) -> None:
+    served = await serve()
+    async with await served.connect() as plugin, asyncio.timeout(5):
+        assert isinstance(decode(await plugin.recv()), Hello)
+        await plugin.send(encode(Join("call", "user", "s1")))
+        await plugin.send(encode(Join("", "user", "refused")))
+        assert decode(await plugin.recv()) == Close("refused")  # so the first one is made
+        served.shutdown.request()
+        assert decode(await plugin.recv()) == Close("s1")
+        with pytest.raises(websockets.ConnectionClosed):
+            await plugin.recv()
+
+
+# the real process
+
+
+def free_udp_port() -> int:
+    """One that the settings allow; below the range from which the system takes ports by itself."""
+    for _ in range(100):
+        port = random.randrange(20_000, 32_000)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
+
+
+async def start(tmp_path: Path, *arguments: str, **environ: str) -> asyncio.subprocess.Process:
+    defaults = {
+        "RTCD_API_HTTP_LISTENADDRESS": "127.0.0.1:0",
+        "RTCD_RTC_ICEADDRESSUDP": "127.0.0.1",
+        "RTCD_RTC_ICEPORTUDP": str(free_udp_port()),
+        "RTCD_STORE_DATASOURCE": str(tmp_path / "store"),
+    }
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sfu", *arguments),
+        cwd=Path(__file__).parents[2],
+        env=os.environ | defaults | environ,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def ended(sfu: asyncio.subprocess.Process) -> tuple[int | None, str]:
+    """Exit code and standard error."""
+    try:
+        async with asyncio.timeout(15):
+            _, text = await sfu.communicate()
+    finally:
+        if sfu.returncode is None:
+            sfu.kill()
+    return sfu.returncode, text.decode()
+
+
+@pytest.mark.parametrize("level", ["info", "stdlog"])
+async def test_the_process_says_where_it_listens_and_ends_politely(tmp_path, level: str) -> None:
+    sfu = await start(
+        *(tmp_path, "--config", str(tmp_path / "none.toml")),
+        RTCD_LOGGER_CONSOLEJSON="true",
+        RTCD_LOGGER_CONSOLELEVEL=level,
+    )
+    try:
+        async with asyncio.timeout(15):
+            async for line in sfu.stderr:
+                if json.loads(line)["event"] == "sfu: listening on":
+                    break
+        sfu.send_signal(signal.SIGTERM)
+    finally:
+        code, text = await ended(sfu)
+    assert code == 0
+    assert "Traceback" not in text
+
+
+async def test_a_taken_port_is_named_with_the_setting_that_changes_it(tmp_path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as http:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as media:
+            port = http.getsockname()[1]
+            media.bind(("127.0.0.1", free_udp_port()))
+            media_port = media.getsockname()[1]
+            one = await start(tmp_path, RTCD_API_HTTP_LISTENADDRESS=f"127.0.0.1:{port}")
+            two = await start(tmp_path, RTCD_RTC_ICEPORTUDP=str(media_port))
+            results = await asyncio.gather(ended(one), ended(two))
+    (code, text), (media_code, media_text) = results
+    assert (code, media_code) == (1, 1)
+    for told, number, setting in (
+        (text, port, "RTCD_API_HTTP_LISTENADDRESS"),
+        (media_text, media_port, "RTCD_RTC_ICEPORTUDP"),
+    ):
+        assert told.startswith("sfu: failed to start: ")
+        assert str(number) in told
+        assert setting in told
+        assert "Traceback" not in told
+
+
+def test_a_setting_that_cannot_be_used_is_told_in_one_line_with_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sfu", "-config", str(tmp_path / "none.toml")])
+    monkeypatch.setenv("RTCD_RTC_ICEPORTUDP", "22")
+    assert process.main() == 1
+    text = "invalid ICEPortUDP value: 22 is not in allowed range [80, 49151]"
+    assert capsys.readouterr().err == f"sfu: failed to start: {text}\n"
