@@ -150,6 +150,8 @@ class Supervisor:
             grace_s = _HURRY_GRACE_S if hurry.is_set() else None
             for job in live:
                 try:
+                    if job.workload is not None:
+                        await self._check_job(job)  # it may have ended by itself just now
                     await self.stop(job, reason=StopReason.REQUESTED, grace_s=grace_s)
                 except BackendError as error:
                     log.error("job.stop_failed", job_id=job.id, error=str(error))

@@ -174,6 +174,19 @@ class Stack:
         self._servers[name] = process
         return process
 
+    async def crash_offloader(self, *, away_s: float) -> None:
+        """Kill the job service as nothing can be caught, and start it again after a while.
+
+        Raises:
+            StartFailed: it does not come back.
+        """
+        self.sample()
+        process = self._servers.pop("offloader")
+        process.kill()
+        await process.wait()
+        await asyncio.sleep(away_s)
+        await self._start_offloader()
+
     def release(self, name: str) -> None:
         """From now on `name` may end."""
         self.sample()
@@ -187,15 +200,19 @@ class Stack:
         ports.check()
         # The job service first: the stand-in initialises it once, at its own start (trap 45).
         await self._start_server("sfu", ["sfu"], _sfu_environment(self.settings))
-        await self._start_server(
-            "offloader", ["offloader", "serve"], _offloader_environment(self.settings)
-        )
+        await self._start_offloader()
         await self._answers("sfu", f"http://{HOST}:{ports.sfu}/version")
-        await self._answers("offloader", f"http://{HOST}:{ports.offloader}/version")
         self._announce("SFU", f"http://{HOST}:{ports.sfu}, media {HOST}:{ports.media}/udp")
         self._announce("Offloader", f"http://{HOST}:{ports.offloader}, jobs as processes")
         await self._start_plugin()
         self._announce("Mattermost stand-in", self.settings.site_url)
+
+    async def _start_offloader(self) -> None:
+        await self._start_server(
+            "offloader", ["offloader", "serve"], _offloader_environment(self.settings)
+        )
+        url = f"http://{HOST}:{self.settings.ports.offloader}/version"
+        await self._answers("offloader", url)
 
     async def _start_server(self, name: str, module: list[str], more: Mapping[str, str]) -> None:
         self._servers[name] = await self._spawn(name, module, more, talks=False)

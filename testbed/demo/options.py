@@ -35,6 +35,8 @@ class DemoOptions:
     ports: Ports = field(default_factory=Ports)
     faults: tuple[str, ...] = ()
     keep_work_dir: bool = False
+    crash_offloader_at_s: float | None = None
+    """Seconds of talk after which the job service is killed, to come back three seconds later."""
 
     @property
     def bot_faults(self) -> tuple[str, ...]:
@@ -73,6 +75,12 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> DemoOp
     parser.add_argument(
         "--keep", action="store_true", help="keep the run's databases and jobs in OUTPUT/work"
     )
+    parser.add_argument(
+        "--crash-offloader-at",
+        type=float,
+        metavar="SECONDS",
+        help="kill -9 the job service in mid-call and start it again: nobody should notice",
+    )
     given = parser.parse_args(arguments)
     return DemoOptions(
         output=given.output,
@@ -82,6 +90,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> DemoOp
         ports=Ports(given.sfu_port, given.media_port, given.plugin_port, given.offloader_port),
         faults=tuple(given.fault),
         keep_work_dir=given.keep,
+        crash_offloader_at_s=given.crash_offloader_at,
     )
 
 

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import json
 import shutil
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from callclient.plugin_api import PluginApi
+from foundation.groups import unwrapped
 from testbed.analysis.call import Call
 from testbed.analysis.checks import CheckResult
 from testbed.analysis.evidence import RecordingWish
@@ -19,14 +19,23 @@ from testbed.bots.world import World, read_world
 from testbed.demo.conversation import CallFailed, Conversation
 from testbed.demo.judge import Files, judge
 from testbed.demo.options import DemoOptions, provide_models
-from testbed.demo.show import JobProgress, Show
+from testbed.demo.show import Show
+from testbed.demo.steps import (
+    command,
+    joined_after_s,
+    listen,
+    make_room,
+    show_progress,
+    while_watched,
+    with_whole_truth,
+)
 from testbed.demo.summary import make_summary
 from testbed.demo.thread import Results, Thread, lose_upload_part
-from testbed.job_watch import JobProcess, log_events
+from testbed.job_watch import log_events
+from testbed.processes import StartFailed
 from testbed.scenario import PLANS
 from testbed.speech.clips import Clip, load_clips
-from testbed.stack import Stack, StackSettings, read_line
-from testbed.truth import read_truth
+from testbed.stack import Stack, StackSettings
 
 WISH: Final = RecordingWish(width_px=1280, height_px=720, frame_rate=20)
 """The stand-in's recording quality `medium` (calls-plugin.md 6.3)."""
@@ -39,18 +48,10 @@ _SLACK_S: Final = 20.0
 _POSTS_LIMIT_S: Final = 180.0
 _JOB_END_LIMIT_S: Final = 20.0
 _POLL_S: Final = 0.5
-_LOG_LIMIT_S: Final = 5.0
-_WATCH_MOMENT_S: Final = 1.5
+_AWAY_S: Final = 3.0
+"""How long a killed job service stays away."""
 _AFTER_STOP_S: Final = 1.0
 """People do not leave in the very moment in which the host stops the recording."""
-_RESULT_NAMES: Final = (
-    "recording.mp4",
-    "transcript.vtt",
-    "transcript.txt",
-    "captions.jsonl",
-    "truth.jsonl",
-    "summary.json",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class _Run:
         clips = await asyncio.to_thread(
             load_clips, self._options.speech_dir, speakers=self._plan.bots
         )
-        await asyncio.to_thread(_make_room, self._output, self._work_dir, self._logs)
+        await asyncio.to_thread(make_room, self._output, self._work_dir, self._logs)
         settings = StackSettings(
             work_dir=self._work_dir,
             log_dir=self._logs,
@@ -112,7 +113,7 @@ class _Run:
         stack = Stack(settings, announce=self._show.server, hurry=self._hurry)
         self._stack = stack
         async with stack:
-            call, results = await _while_watched(stack, self._record(stack))
+            call, results = await while_watched(stack, self._record(stack))
             stack.sample()
         self._show.title("Judging the results")
         result = await self._judge(stack, call, results, clips)
@@ -132,7 +133,7 @@ class _Run:
         if self._options.loses_upload_part:
             await lose_upload_part(site_url)
         bots = await stack.start_talker("bots", self._bot_arguments(stack.settings))
-        listener = asyncio.create_task(_listen(bots, conversation), name="bots-listener")
+        listener = asyncio.create_task(listen(bots, conversation), name="bots-listener")
         try:
             async with (
                 PluginApi(site_url=site_url, auth_token=host.token) as api,
@@ -182,24 +183,37 @@ class _Run:
             )
         for job in stack.jobs():
             self._show.server(
-                job.name.capitalize(), f"joined after {await _joined_after_s(job):.1f} s"
+                job.name.capitalize(), f"joined after {await joined_after_s(job):.1f} s"
             )
         self._show.title("Live captions")
-        _command(bots, "go")
-        await conversation.wait_for(
-            "the start of the talk", lambda: conversation.plan_s is not None, limit_s=_SLACK_S
-        )
-        await conversation.wait_for(
-            "the end of the talk",
-            lambda: conversation.finished,
-            limit_s=(conversation.plan_s or 0) + _SLACK_S,
-        )
+        command(bots, "go")
+        with unwrapped(CallFailed, StartFailed):
+            async with asyncio.TaskGroup() as tasks:
+                if self._options.crash_offloader_at_s is not None:
+                    tasks.create_task(
+                        self._crash_offloader(stack, self._options.crash_offloader_at_s)
+                    )
+                await conversation.wait_for(
+                    "the start of the talk",
+                    lambda: conversation.plan_s is not None,
+                    limit_s=_SLACK_S,
+                )
+                await conversation.wait_for(
+                    "the end of the talk",
+                    lambda: conversation.finished,
+                    limit_s=(conversation.plan_s or 0) + _SLACK_S,
+                )
         await api.stop_recording(world.channel_id)
         await conversation.wait_for(
             "the stop", lambda: conversation.ended("recording"), limit_s=_STOP_LIMIT_S
         )
         await asyncio.sleep(_AFTER_STOP_S)
-        _command(bots, "leave")
+        command(bots, "leave")
+
+    async def _crash_offloader(self, stack: Stack, at_s: float) -> None:
+        await asyncio.sleep(at_s)
+        self._show.line(f"kill -9 of the job service; it comes back after {_AWAY_S:g} s")
+        await stack.crash_offloader(away_s=_AWAY_S)
 
     async def _await_posts(self, stack: Stack, thread: Thread) -> Results:
         self._show.title("The host stopped the recording; waiting for the posts")
@@ -208,7 +222,7 @@ class _Run:
                 with self._show.progress() as bars:
                     while True:
                         results = await thread.results()
-                        _show_progress(stack, bars)
+                        show_progress(stack, bars)
                         if results.complete:
                             return results
                         self._raise_if_silent(stack)
@@ -258,7 +272,7 @@ class _Run:
             Files(self._output),
             scenario=self._options.scenario,
             wish=WISH,
-            call=_with_whole_truth(call, self._output / "truth.jsonl"),
+            call=with_whole_truth(call, self._output / "truth.jsonl"),
             clips=clips,
             results=results,
             figures=stack.figures(),
@@ -282,68 +296,3 @@ class _Run:
         for job in self._stack.jobs():
             with contextlib.suppress(OSError):
                 shutil.copyfile(job.log, self._logs / f"{job.name}.log")
-
-
-async def _while_watched(
-    stack: Stack, work: Coroutine[Any, Any, tuple[Call, Results]]
-) -> tuple[Call, Results]:
-    """The result of `work`, unless a needed process dies first; the death explains any other error."""
-    working = asyncio.create_task(work, name="demo")
-    watching = asyncio.create_task(stack.watch(), name="watch")
-    try:
-        await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
-        if working.done() and not working.cancelled() and working.exception() is not None:
-            # The work often notices a second before the watch does.
-            await asyncio.wait([watching], timeout=_WATCH_MOMENT_S)
-        if watching.done():
-            await watching
-        return await working
-    finally:
-        for task in (working, watching):
-            task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
-
-
-async def _listen(bots: asyncio.subprocess.Process, conversation: Conversation) -> None:
-    assert bots.stdout is not None
-    async for line in bots.stdout:
-        record = read_line(line)
-        if record is not None:
-            await conversation.tell(record)
-
-
-def _command(bots: asyncio.subprocess.Process, word: str) -> None:
-    assert bots.stdin is not None
-    bots.stdin.write(f"{word}\n".encode())
-
-
-def _show_progress(stack: Stack, bars: JobProgress) -> None:
-    for job in stack.jobs():
-        for record in log_events(job, "progress"):
-            bars.update(job.name, record["stage"], int(record["done"]), int(record["total"]))
-
-
-def _with_whole_truth(call: Call, truth_file: Path) -> Call:
-    """The call as seen at the stop, with what the bots wrote until they left."""
-    return replace(call, truth=read_truth(truth_file))
-
-
-async def _joined_after_s(job: JobProcess) -> float:
-    """From the job's log, which tells it a moment after the plugin knows."""
-    try:
-        async with asyncio.timeout(_LOG_LIMIT_S):
-            while (record := next(log_events(job, "started"), None)) is None:  # noqa: ASYNC110
-                await asyncio.sleep(_POLL_S / 10)
-    except TimeoutError:
-        raise CallFailed(f"the {job.name} does not log its start") from None
-    return float(record["joined_after_s"])
-
-
-def _make_room(output: Path, work_dir: Path, logs: Path) -> None:
-    """Remove what an earlier run left; nothing else in the output directory is touched."""
-    for directory in (work_dir, logs):
-        shutil.rmtree(directory, ignore_errors=True)
-    for name in _RESULT_NAMES:
-        (output / name).unlink(missing_ok=True)
-    work_dir.mkdir(parents=True, mode=0o700)
-    logs.mkdir()

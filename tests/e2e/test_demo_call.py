@@ -17,10 +17,18 @@ from testbed.stack import Ports
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 
 
-async def _run(output: Path, *faults: str) -> tuple[DemoResult, str]:
+async def _run(
+    output: Path, *faults: str, crash_offloader_at_s: float | None = None
+) -> tuple[DemoResult, str]:
     printed = io.StringIO()
     show = Show(Console(file=printed, width=120))
-    options = DemoOptions(output=output, scenario="short", ports=Ports.free(), faults=faults)
+    options = DemoOptions(
+        output=output,
+        scenario="short",
+        ports=Ports.free(),
+        faults=faults,
+        crash_offloader_at_s=crash_offloader_at_s,
+    )
     return await run_demo(options, show), printed.getvalue()
 
 
@@ -45,6 +53,23 @@ async def test_a_call_comes_back_as_recording_transcript_and_captions(tmp_path: 
         assert process["cpu_s"] > 0
     assert " s)" in printed, "captions are printed with their lag"
     assert not (tmp_path / "work").exists(), "a good run leaves only results"
+
+
+async def test_a_job_service_killed_in_mid_call_comes_back_and_nobody_notices(
+    tmp_path: Path,
+) -> None:
+    result, printed = await _run(tmp_path, crash_offloader_at_s=5)
+
+    assert "kill -9 of the job service" in printed
+    assert [f"{check.name}: {check.detail}" for check in result.failed] == []
+    log = (tmp_path / "logs" / "offloader.log").read_text().splitlines()
+    records = [json.loads(line) for line in log]
+    (adopted,) = [record for record in records if record["event"] == "supervisor.adopted"]
+    finished = [record for record in records if record["event"] == "job.finished"]
+    assert sorted(adopted["jobs"]) == sorted(record["job_id"] for record in finished)
+    assert [(r["stop_reason"], r["exit_code"], r["unpublished"]) for r in finished] == [
+        ("completed", 0, False)
+    ] * 2
 
 
 @pytest.mark.slow

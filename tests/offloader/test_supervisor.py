@@ -210,6 +210,14 @@ async def test_drain_stops_every_job_and_waits_for_its_end(running) -> None:
     assert reasons == {StopReason.REQUESTED}
 
 
+async def test_a_job_that_has_just_ended_by_itself_was_not_requested_to(running) -> None:
+    job_id = await running.create_job()
+    running.backend.exit(job_id, 0)
+    assert await running.offloader.drain(hurry=asyncio.Event())
+    assert (await stored(running, job_id)).stop_reason is StopReason.COMPLETED
+    assert running.backend.stopped == []
+
+
 async def test_a_second_signal_shortens_the_grace(running) -> None:
     job_id = await running.create_job()
     hurry = asyncio.Event()
