@@ -1,24 +1,18 @@
 """CallClient: one stay in one call.
 
-Owns the WebSocket with its reconnects, the join, and the tasks; the media half is in callclient.media.
+Owns the join and the tasks; the WebSocket is in callclient.signaling.connection, media in callclient.media.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import secrets
-import ssl
 import string
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import websockets
-from websockets.asyncio.client import ClientConnection
 
 from callclient.errors import CallError, JoinRefused, MediaFailed, SignalingFailed
 from callclient.events import (
@@ -31,13 +25,11 @@ from callclient.events import (
 )
 from callclient.media import CallMedia
 from callclient.publish import LocalTrack
-from callclient.signaling import wire
-from callclient.signaling.outbox import Outbox
+from callclient.signaling.connection import Endpoint, SignalingConnection
 from callclient.signaling.translate import Translator
-from callclient.signaling.wire import WireError, WireEvent, WireReply
+from callclient.signaling.wire import WireEvent
 from callclient.state import CallState
 from foundation.channel import Channel, ChannelClosed
-from foundation.clock import SystemClock
 from foundation.groups import unwrapped
 from foundation.logs import get_logger
 from rtc import calls_dc
@@ -46,11 +38,6 @@ from rtc.negotiation import LocalMedia
 from rtc.sdp import Msid
 
 _EVENT_CAPACITY = 16384
-_HELLO_TIMEOUT_S = 5.0
-"""A bad token still upgrades; only the missing `hello` tells (trap 14)."""
-_PING_INTERVAL_S = 5.0
-_PING_TIMEOUT_S = 10.0
-_NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +67,26 @@ class CallClient:
         self.state = CallState()
         self.session_id = ""
         """Our own session, once joined."""
-        self._clock = SystemClock()
         self._events: Channel[CallEvent] = Channel(_EVENT_CAPACITY)
         self._translator = Translator(
             channel_id=config.channel_id, job_id=config.job_id, state=self.state
         )
-        self._outbox = Outbox(self._clock)
-        self._socket: ClientConnection | None = None
+        self._signaling = SignalingConnection(
+            Endpoint(
+                site_url=config.site_url,
+                auth_token=config.auth_token,
+                channel_id=config.channel_id,
+                ca_file=config.ca_file,
+                reconnect_grace_s=config.reconnect_grace_s,
+            ),
+            on_event=self._event_received,
+            on_lost=lambda: self._emit(SignalingLost()),
+            on_restored=lambda: self._emit(SignalingRestored()),
+        )
         self._media: CallMedia | None = None
-        self._connection_id = ""
-        self._seq = 0
         self._joined: asyncio.Future[None] | None = None
-        self._hello = asyncio.Event()
         self._over = asyncio.Event()
         self._leaving = False
-        self._clock_offset_ns: int | None = None
-        self._best_round_trip_ns = 1 << 62
-        self._pings: dict[int, int] = {}
         self._voice: LocalTrack | None = None
         self._screen_ssrcs: list[int] = []
         self._log = get_logger(component="call")
@@ -113,9 +103,8 @@ class CallClient:
             with unwrapped(CallError):
                 async with asyncio.TaskGroup() as tasks:
                     workers = [
-                        tasks.create_task(self._stay_connected(), name="signaling"),
+                        tasks.create_task(self._signaling.run(), name="signaling"),
                         tasks.create_task(self._join_and_receive(), name="join"),
-                        tasks.create_task(self._ping_forever(), name="signaling-ping"),
                     ]
                     await self._over.wait()
                     for worker in workers:
@@ -127,10 +116,7 @@ class CallClient:
         """Say goodbye and let `run` return; idempotent."""
         if not self._leaving:
             self._leaving = True
-            with contextlib.suppress(websockets.WebSocketException, TimeoutError):
-                if self._socket is not None and self.session_id:
-                    async with asyncio.timeout(2):
-                        await self._socket.send(wire.call_action("leave", self._next_seq(), None))
+            await self._signaling.say_goodbye()
         self._over.set()
 
     def events(self) -> AsyncIterator[CallEvent]:
@@ -138,15 +124,8 @@ class CallClient:
         return self._events
 
     def server_ms_to_monotonic_ns(self, server_ms: int) -> int:
-        """A time on the server's clock as this host's monotonic clock.
-
-        The offset comes from the fastest of the `ping` replies so far (trap 43); before the first one
-        the clocks are taken to agree.
-        """
-        offset_ns = self._clock_offset_ns
-        if offset_ns is None:
-            offset_ns = time.time_ns() - time.monotonic_ns()
-        return server_ms * _NS_PER_MS - offset_ns
+        """A time on the server's clock as this host's monotonic clock (trap 43)."""
+        return self._signaling.clock.to_monotonic_ns(server_ms)
 
     async def send_caption(self, *, session_id: str, text: str, new_audio_len_ms: float) -> None:
         """Queue a live caption of that speaker (bot only)."""
@@ -155,11 +134,11 @@ class CallClient:
             "text": text,
             "new_audio_len_ms": float(new_audio_len_ms),
         }
-        self._outbox.caption(lambda: self._send_action("caption", data))
+        self._signaling.caption(data)
 
     async def send_metric(self, name: str, *, session_id: str) -> None:
         """Queue a `metric` action (bot only)."""
-        self._control("metric", {"metric_name": name, "session_id": session_id})
+        self._signaling.control("metric", {"metric_name": name, "session_id": session_id})
 
     async def publish_voice(self) -> LocalTrack:
         """Offer a voice track (48 kHz Opus clock). Send `set_muted(False)` before talking."""
@@ -169,7 +148,7 @@ class CallClient:
         return self._voice
 
     async def set_muted(self, muted: bool) -> None:
-        self._control("mute" if muted else "unmute", None)
+        self._signaling.control("mute" if muted else "unmute", None)
 
     async def start_screen(
         self, *, with_audio: bool = False
@@ -178,7 +157,7 @@ class CallClient:
         media = self._published_media()
         stream_id = _stream_id()
         # The SFU must know what the stream is before its first packet (calls-plugin.md 4.6).
-        self._control("screen_on", {"data": json.dumps({"screenStreamID": stream_id})})
+        self._signaling.control("screen_on", {"data": json.dumps({"screenStreamID": stream_id})})
         screen = await media.publish("video", self._local_media(stream_id))
         self._screen_ssrcs = [screen.ssrc]
         sound = None
@@ -188,16 +167,16 @@ class CallClient:
         return screen, sound
 
     async def stop_screen(self) -> None:
-        self._control("screen_off", None)
+        self._signaling.control("screen_off", None)
         for ssrc in self._screen_ssrcs:
             self._published_media().unpublish(ssrc)
         self._screen_ssrcs = []
 
     async def raise_hand(self, raised: bool) -> None:
-        self._control("raise_hand" if raised else "unraise_hand", None)
+        self._signaling.control("raise_hand" if raised else "unraise_hand", None)
 
     async def react(self, *, name: str, unified: str) -> None:
-        self._control("react", {"data": json.dumps({"name": name, "unified": unified})})
+        self._signaling.control("react", {"data": json.dumps({"name": name, "unified": unified})})
 
     # joining
 
@@ -205,10 +184,10 @@ class CallClient:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.config.join_timeout_s):
-                await self._hello.wait()
-                self.session_id = self._connection_id
+                await self._signaling.until_hello()
+                self.session_id = self._signaling.keep_session()
                 self._joined = loop.create_future()
-                self._control(
+                self._signaling.control(
                     "join",
                     {
                         "channelID": self.config.channel_id,
@@ -241,105 +220,16 @@ class CallClient:
             self._emit(Joined(self.session_id))
 
     def _queue_description(self, kind: str, text: str) -> None:
-        packed = calls_dc.pack_sdp(kind, text)
+        self._signaling.description(calls_dc.pack_sdp(kind, text))
 
-        async def send() -> None:
-            await self._connected_socket().send(wire.sdp_action(self._next_seq(), packed))
-
-        self._outbox.control(send)
-
-    # the WebSocket
-
-    async def _stay_connected(self) -> None:
-        """Keep a socket open; after a loss reconnect at once, then with growing waits (section 1.5)."""
-        lost_at_ns = 0
-        attempt = 0
-        while True:
-            try:
-                await self._connect_and_serve()
-            except (OSError, websockets.WebSocketException, TimeoutError) as error:
-                self._log.warning("signaling.closed", reason=type(error).__name__)
-                if not self.session_id:
-                    raise SignalingFailed(
-                        f"the WebSocket could not be used: {type(error).__name__}"
-                    ) from error
-            if self._over.is_set():
-                return
-            if self._hello.is_set():  # it had worked: this is a fresh loss
-                lost_at_ns, attempt = time.monotonic_ns(), 0
-                self._hello.clear()
-                self._emit(SignalingLost())
-            elif not self.session_id:
-                raise SignalingFailed("the server closed the WebSocket before the hello")
-            away_s = (time.monotonic_ns() - lost_at_ns) / 1e9
-            if away_s > self.config.reconnect_grace_s:
-                raise SignalingFailed(
-                    f"the WebSocket was away for more than {self.config.reconnect_grace_s:g} s"
-                )
-            if attempt:
-                await asyncio.sleep(min(0.5 * attempt, 2.0))
-            attempt += 1
-
-    async def _connect_and_serve(self) -> None:
-        url = self.config.site_url.replace("http", "ws", 1) + "/api/v4/websocket"
-        async with websockets.connect(
-            url,
-            additional_headers={"Authorization": f"Bearer {self.config.auth_token}"},
-            ssl=_ssl_context(self.config) if url.startswith("wss") else None,
-            max_size=1 << 20,
-            open_timeout=_HELLO_TIMEOUT_S,
-            close_timeout=2,
-            ping_interval=_PING_INTERVAL_S,
-            ping_timeout=_PING_TIMEOUT_S,
-        ) as socket:
-            self._socket = socket
-            try:
-                if self.session_id:
-                    # Before the new hello, or the server may give the session up (section 1.5).
-                    await socket.send(self._reconnect_action())
-                with unwrapped(websockets.WebSocketException, OSError):
-                    async with asyncio.TaskGroup() as tasks:
-                        sender = tasks.create_task(self._send_forever(), name="signaling-send")
-                        await self._receive_all(socket)
-                        sender.cancel()
-            finally:
-                self._socket = None
-
-    async def _receive_all(self, socket: ClientConnection) -> None:
-        async with asyncio.timeout(_HELLO_TIMEOUT_S) as until_hello:
-            async for frame in socket:
-                await self._frame_received(frame)
-                if self._hello.is_set():
-                    until_hello.reschedule(None)
-                if self._over.is_set():
-                    return
-
-    async def _send_forever(self) -> None:
-        while True:
-            # Nothing but the reconnect may go out before the hello.
-            await self._hello.wait()
-            send = await self._outbox.next()
-            await send()
-
-    async def _frame_received(self, frame: str | bytes) -> None:
-        try:
-            message = wire.parse_frame(frame)
-        except WireError as error:
-            self._log.warning("frame.refused", reason=str(error))
-            return
-        if isinstance(message, WireReply):
-            self._reply_received(message)
-        elif isinstance(message, WireEvent):
-            await self._event_received(message)
+    # events
 
     async def _event_received(self, event: WireEvent) -> None:
         if not event.is_call_event:
-            if event.name == "hello":
-                self._hello_received(event)
             return
         if event.name in ("join", "error", "signal"):
             # For one connection: ours is named by its current id or by the session's (section 3.1).
-            if event.connection_id() in (self._connection_id, self.session_id):
+            if event.connection_id() in (self._signaling.id, self.session_id):
                 await self._connection_event(event)
             return
         for call_event in self._translator.translate(event):
@@ -374,61 +264,7 @@ class CallClient:
             return
         media.description_received(kind, sdp)
 
-    def _hello_received(self, event: WireEvent) -> None:
-        again = bool(self.session_id)
-        self._connection_id = event.text("connection_id")
-        self._hello.set()
-        if again:
-            # Events of the gap are gone; the state is not (trap 12).
-            self._control("call_state", {"channelID": self.config.channel_id})
-            self._emit(SignalingRestored())
-
-    def _reconnect_action(self) -> str:
-        data = {
-            "channelID": self.config.channel_id,
-            "originalConnID": self.session_id,
-            "prevConnID": self._connection_id,
-        }
-        return wire.call_action("reconnect", self._next_seq(), data)
-
-    # clock and liveness
-
-    async def _ping_forever(self) -> None:
-        """The core `ping` tells the server's time; the first few come quickly."""
-        waits = [0.0, 0.2, 0.4]
-        while True:
-            await asyncio.sleep(waits.pop(0) if waits else _PING_INTERVAL_S)
-            await self._hello.wait()
-            if self._socket is None:
-                continue
-            seq = self._next_seq()
-            self._pings = {seq: time.monotonic_ns()}
-            with contextlib.suppress(websockets.WebSocketException):
-                await self._socket.send(wire.core_action("ping", seq))
-
-    def _reply_received(self, reply: WireReply) -> None:
-        sent_ns = self._pings.pop(reply.seq_reply, None)
-        server_time = reply.data.get("server_time")
-        if sent_ns is None or not isinstance(server_time, int | float):
-            return
-        now_ns = time.monotonic_ns()
-        if now_ns - sent_ns <= self._best_round_trip_ns:
-            self._best_round_trip_ns = now_ns - sent_ns
-            middle_ns = (now_ns + sent_ns) // 2
-            self._clock_offset_ns = int(server_time) * _NS_PER_MS - middle_ns
-
     # helpers
-
-    def _control(self, action: str, data: dict[str, Any] | None) -> None:
-        self._outbox.control(lambda: self._send_action(action, data))
-
-    async def _send_action(self, action: str, data: dict[str, Any] | None) -> None:
-        await self._connected_socket().send(wire.call_action(action, self._next_seq(), data))
-
-    def _connected_socket(self) -> ClientConnection:
-        if self._socket is None:
-            raise SignalingFailed("the WebSocket is not connected")
-        return self._socket
 
     def _published_media(self) -> CallMedia:
         if self._media is None:
@@ -439,10 +275,6 @@ class CallClient:
         return LocalMedia(
             msid=Msid(stream_id, _stream_id()), ssrc=secrets.randbits(32), cname=self.session_id
         )
-
-    def _next_seq(self) -> int:
-        self._seq += 1
-        return self._seq
 
     def _emit(self, event: CallEvent) -> None:
         try:
@@ -461,10 +293,3 @@ class CallClient:
 def _stream_id() -> str:
     alphabet = string.ascii_lowercase + string.digits
     return "".join(secrets.choice(alphabet) for _ in range(20))
-
-
-def _ssl_context(config: CallClientConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if config.ca_file is not None:
-        context.load_verify_locations(cafile=config.ca_file)
-    return context

@@ -50,6 +50,11 @@ class Outbox:
         self._captions.append(send)
         self._something.set()
 
+    def again(self, send: Sender) -> None:
+        """Put back what `next` gave last: it could not be sent. It comes before everything else."""
+        self._control.appendleft(send)
+        self._something.set()
+
     async def next(self) -> Sender:
         """The message to send now; waits for one and for its turn."""
         while True:
