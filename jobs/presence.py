@@ -49,7 +49,9 @@ class Presence:
         self.recording_start_ms = 0
         """The recording's `start_at` on the server's clock, 0 until it started."""
         self.recording_end_ms = 0
-        """The recording's `end_at` on the server's clock, 0 until it ended."""
+        """When the host stopped the recording, on the server's clock; 0 until then."""
+        self.recording_over = False
+        """It ended or failed."""
         self.over = False
         """Out of the call, or asked to leave it."""
         self.reason = ""
@@ -100,10 +102,6 @@ class Presence:
             _log.warning("leave.timed_out", limit_s=_LEAVE_TIMEOUT_S)
             staying.cancel()
 
-    @property
-    def recording_over(self) -> bool:
-        return self.recording_end_ms > 0
-
     async def until_over(self) -> None:
         while not self.over:
             await self._next_change()
@@ -131,7 +129,9 @@ class Presence:
             case JobStateChanged(kind=JobKind.RECORDING):
                 # Only the first start counts: zero never moves.
                 self.recording_start_ms = self.recording_start_ms or event.start_at_ms
-                self.recording_end_ms = self.recording_end_ms or event.end_at_ms
+                self.recording_over = self.recording_over or event.end_at_ms > 0
+                if not event.error:
+                    self.recording_end_ms = self.recording_end_ms or event.end_at_ms
             case JobStopRequested():
                 self.end("asked to stop")
             case CallEnded():

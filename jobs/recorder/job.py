@@ -245,11 +245,16 @@ class RecorderJob:
 
 
 def _is_end(event: CallEvent) -> bool:
-    """Has the plugin ended the recording?"""
+    """Has the host stopped the recording?
+
+    An end with an error is told when the transcription could not be started; the recording's row stays open
+    then and its job runs on (calls-plugin.md 6.7).
+    """
     return (
         isinstance(event, JobStateChanged)
         and event.kind is JobKind.RECORDING
         and event.end_at_ms > 0
+        and not event.error
     )
 
 

@@ -105,6 +105,19 @@ async def test_the_recording_ends_at_the_server_s_end_when_it_tells(
     assert read_mp4(_save(api, tmp_path)).audio_duration_s == pytest.approx(1.2, abs=0.05)
 
 
+async def test_a_transcription_that_could_not_start_does_not_end_the_recording(
+    peer, api, context, settings, tmp_path
+) -> None:
+    running = await _started(peer, api, context, settings)
+    failed = JobStateChanged(JobKind.RECORDING, 900, 1000, 1100, "max concurrent jobs reached")
+    peer.emit(failed)
+    await asyncio.sleep(0.4)
+    assert not peer.left
+    peer.emit(JobStopRequested())
+    await running
+    assert read_mp4(_save(api, tmp_path)).audio_duration_s > 0.3
+
+
 async def test_without_the_start_event_our_own_clock_is_the_start(
     peer, api, context, settings, monkeypatch
 ) -> None:
