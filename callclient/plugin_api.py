@@ -279,10 +279,9 @@ def _profile(value: Any) -> UserProfile:
 
 def _upload(value: Any) -> UploadSession:
     entry = value if isinstance(value, dict) else {}
-    if not isinstance(entry.get("id"), str):
+    upload_id, size, offset = entry.get("id"), entry.get("file_size"), entry.get("file_offset")
+    if not (upload_id and isinstance(upload_id, str)):
         raise ApiError("upload: the answer has no id", status=200, retryable=False)
-    return UploadSession(
-        id=entry["id"],
-        file_size_bytes=int(entry.get("file_size") or 0),
-        file_offset_bytes=int(entry.get("file_offset") or 0),
-    )
+    if not (isinstance(size, int) and isinstance(offset, int)):
+        raise ApiError("upload: the answer has no size or offset", status=200, retryable=False)
+    return UploadSession(upload_id, size, offset)

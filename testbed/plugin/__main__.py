@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import socket
 import sys
@@ -42,8 +43,13 @@ class _Server(uvicorn.Server):
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:  # uvicorn's way to tell that the lifespan failed
+            self.should_exit = True
+            raise StartError from error
+        finally:
+            self.listening.set()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rtcd-url", default="http://127.0.0.1:8045")
     parser.add_argument("--job-service-url", default="http://127.0.0.1:4545")
     parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--tls-cert", type=Path, help="PEM file: serve https and wss")
+    parser.add_argument("--tls-key", type=Path, help="PEM file with its private key")
     parser.add_argument("--quality", choices=sorted(QUALITIES), default="medium")
     parser.add_argument("--start-timeout-s", type=float, default=60.0)
     parser.add_argument("--max-file-size-bytes", type=int, default=DEFAULT_MAX_FILE_SIZE_BYTES)
@@ -69,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 async def _serve(arguments: argparse.Namespace) -> None:
     host, _, port = arguments.listen.rpartition(":")
     listener = _listen(host, int(port))
-    url = f"http://{host}:{port}"
+    url = f"{'https' if arguments.tls_cert else 'http'}://{host}:{port}"
     settings = PluginSettings(
         site_url=url,
         quality=arguments.quality,
@@ -93,20 +101,23 @@ async def _serve(arguments: argparse.Namespace) -> None:
             ws_ping_interval=60.0,
             ws_ping_timeout=100.0,
             timeout_graceful_shutdown=2,
+            ssl_certfile=arguments.tls_cert,
+            ssl_keyfile=arguments.tls_key,
         )
     )
     with shutdown_on_signals() as shutdown:
         serving = asyncio.create_task(server._serve([listener]), name="http")
         try:
             await server.listening.wait()
-            if server.should_exit:  # the lifespan failed: no SFU
+            if server.should_exit:
                 raise StartError(f"the SFU at {arguments.rtcd_url} cannot be used")
             get_logger(component="stand-in").info("stand-in: listening on", url=url)
             print(json.dumps({"event": "ready", "url": url}), flush=True)
             await shutdown.requested.wait()
         finally:
             server.should_exit = True
-            await serving
+            with contextlib.suppress(StartError):
+                await serving
 
 
 def _listen(host: str, port: int) -> socket.socket:

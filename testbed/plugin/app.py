@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.responses import PlainTextResponse
 
 from foundation.logs import get_logger
 from testbed.plugin.calls import Calls
@@ -75,6 +76,10 @@ def create_app(
     app = FastAPI(title="Stand-in for Mattermost Calls", lifespan=lifespan, openapi_url=None)
     app.include_router(PluginRoutes(calls, jobs, uploads).router)
     app.include_router(testbed_routes(calls, uploads, hub))
+
+    @app.exception_handler(404)
+    async def unknown_path(_: Request, error: Exception) -> PlainTextResponse:
+        return PlainTextResponse("404 page not found\n", status_code=404)
 
     @app.websocket("/api/v4/websocket")
     async def websocket(socket: WebSocket) -> None:

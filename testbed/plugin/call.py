@@ -83,6 +83,7 @@ class Call:
     """The newest job of each type."""
     screen_session_id: str = ""
     screen_stream_id: str = ""
+    ended_by_host: bool = False
 
     def people(self, bot: User) -> list[Session]:
         return [s for s in self.sessions.values() if s.user is not bot]

@@ -21,6 +21,8 @@ from testbed.plugin.world import User, World
 
 RECONNECT_GRACE_S = 10.0
 """How long a session lives without its WebSocket (section 1.5)."""
+CALL_END_GRACE_S = 5.0
+"""How long sessions have to leave a call that the host ended (section 3.2)."""
 
 
 def now_ms() -> int:
@@ -46,6 +48,7 @@ class Calls:
         self._by_connection: dict[str, Session] = {}
         self._limits: dict[str, RateLimit] = {}
         self._grace: dict[str, asyncio.Task[None]] = {}
+        self._call_ends: set[asyncio.Task[None]] = set()
         self._log = get_logger(component="calls")
         self.on_session_ended: Any = None
         """`(call, session)`; set by the job lifecycle."""
@@ -66,7 +69,9 @@ class Calls:
             self._reconnect(connection, data)
             return
         if name == "call_state":
-            self._send_state(connection)
+            if self.current is not None and data.get("channelID") == self.current.channel_id:
+                state = self._state_event(self.current)
+                self.hub.to_connection(connection.connection_id, "call_state", state)
             return
         session = self._by_connection.get(connection.connection_id)
         if session is None or self.current is None:
@@ -156,7 +161,7 @@ class Calls:
         if user is self.world.bot and recording is not None:
             # A transcriber that comes late still learns the recording's start (section 3.4).
             self.job_state(call, recording.state())
-        self._send_state(connection)
+        self.hub.to_user(user.user_id, "call_state", self._state_event(call))
 
     def _refusal(self, connection: Connection, channel_id: str, job_id: str) -> str:
         if self.faults.refuse_join:
@@ -165,6 +170,8 @@ class Calls:
             return "forbidden"
         if connection.connection_id in self._by_connection:
             return "session is already connected"
+        if self.current is not None and self.current.ended_by_host:
+            return "call has ended"
         user = connection.user
         if user is self.world.bot:
             if self.current is None:
@@ -276,13 +283,21 @@ class Calls:
         self._log.info("call.ended", call_id=call.call_id)
 
     def end_for_all(self) -> None:
-        """The host ends the call for everybody (section 3.2, `call_end`)."""
+        """The host ends the call for everybody: who does not leave is closed (section 3.2, `call_end`)."""
         call = self.current
-        if call is None:
+        if call is None or call.ended_by_host:
             return
+        call.ended_by_host = True
         self.hub.to_channel(call.channel_id, "call_end", {})
-        for session in list(call.sessions.values()):
-            self._end_session(session, tell_sfu=True)
+
+        async def close_the_rest() -> None:
+            await asyncio.sleep(CALL_END_GRACE_S)
+            for session in list(call.sessions.values()):
+                self._end_session(session, tell_sfu=True)
+
+        task = asyncio.create_task(close_the_rest(), name="call-end")
+        self._call_ends.add(task)
+        task.add_done_callback(self._call_ends.discard)
 
     # media
 
@@ -362,8 +377,8 @@ class Calls:
                 self.end_session(session_id)
 
     async def close(self) -> None:
-        """End the waits for lost connections."""
-        waits = list(self._grace.values())
+        """End the waits for lost connections and ended calls."""
+        waits = [*self._grace.values(), *self._call_ends]
         for wait in waits:
             wait.cancel()
         if waits:
@@ -374,14 +389,9 @@ class Calls:
     def _find(self, session_id: str) -> Session | None:
         return self.current.sessions.get(session_id) if self.current is not None else None
 
-    def _send_state(self, connection: Connection) -> None:
-        call = self.current
-        if call is None:
-            return
+    def _state_event(self, call: Call) -> dict[str, Any]:
         state = json.dumps(call.state(self.world.bot))  # a string (trap 6)
-        self.hub.to_connection(
-            connection.connection_id, "call_state", {"channel_id": call.channel_id, "call": state}
-        )
+        return {"channel_id": call.channel_id, "call": state}
 
     def tell_participants(self, call: Call, name: str, data: dict[str, Any]) -> None:
         """Scope *part*."""

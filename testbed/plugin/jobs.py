@@ -41,9 +41,8 @@ class JobLifecycle:
         self._log = get_logger(component="jobs")
         calls.on_session_ended = self._session_ended
 
-    async def start(self, user_id: str) -> Job:
+    async def start(self, call: Call | None, user_id: str) -> Job:
         """The host presses record. Raises RequestRefused."""
-        call = self._calls.current
         if call is None:
             raise RequestRefused(403, "no call ongoing")
         if not self._service.initialized:
@@ -65,9 +64,8 @@ class JobLifecycle:
                 self._start_timer(call, job)
         return recording
 
-    async def stop(self, user_id: str) -> Job:
+    async def stop(self, call: Call | None, user_id: str) -> Job:
         """The host presses stop. Raises RequestRefused."""
-        call = self._calls.current
         if call is None:
             raise RequestRefused(403, "no call ongoing")
         if user_id != call.host_id:
@@ -84,9 +82,10 @@ class JobLifecycle:
         self._calls.job_state(call, recording.state())
         return recording
 
-    def report(self, job_id: str, *, job_type: str, status: str, error: str) -> None:
+    def report(
+        self, call: Call | None, job_id: str, *, job_type: str, status: str, error: str
+    ) -> None:
         """A job's status report (section 5.6); the checks in the plugin's order. Raises RequestRefused."""
-        call = self._calls.current
         if call is None:
             raise RequestRefused(400, "no call ongoing")
         if job_type not in (RECORDING, TRANSCRIBING):
@@ -143,8 +142,11 @@ class JobLifecycle:
         try:
             transcription.service_job_id = await self._service.create(TRANSCRIBING, inputs)
         except JobServiceError as error:
-            # The recording runs on without timer and links, as the plugin leaves it (6.7, 3).
+            # Clients hear that the recording failed, but its row stays open and its job runs on,
+            # without timer and links (6.7, 3).
             self._end(call, transcription, str(error))
+            failed = {"end_at": now_ms(), "err": str(error)}
+            self._calls.job_state(call, recording.state() | failed)
             raise RequestRefused(500, str(error)) from error
         self._calls.job_state(call, transcription.state())
 

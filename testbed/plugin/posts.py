@@ -32,6 +32,10 @@ class StoredFile:
     path: Path
 
 
+class NotLinked(Exception):
+    """The call post does not name any jobs: they were never started from it."""
+
+
 class Archive:
     """Keeps everything that was posted; files on disk."""
 
@@ -81,7 +85,10 @@ class Archive:
         file_ids: list[str],
         now_ms: int,
     ) -> bool:
-        """Post the text; False when the recording was not published before (a warning, trap 38)."""
+        """Post the text; False when the recording was not published before (a warning, trap 38).
+
+        Raises NotLinked after the post was made.
+        """
         captions = [{"title": title or language, "language": language, "file_id": file_ids[0]}]
         call_post.file_ids.append(file_ids[0])
         post = self.add_post(
@@ -97,10 +104,13 @@ class Archive:
                 },
             )
         )
-        entry = call_post.props.setdefault("transcriptions", {}).setdefault(job_id, {})
+        for linked in ("transcriptions", "recordings"):
+            if linked not in call_post.props:
+                raise NotLinked(f"the call post has no {linked}")
+        entry = call_post.props["transcriptions"].setdefault(job_id, {})
         entry |= {"file_id": file_ids[1], "post_id": post.post_id}
         recording_id = entry.get("rec_id", "")
-        recording = call_post.props.get("recordings", {}).get(recording_id, {})
+        recording = call_post.props["recordings"].get(recording_id, {})
         recording_post = self.posts.get(recording.get("post_id", ""))
         if recording_post is None:
             return False

@@ -12,8 +12,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from testbed.plugin import pictures
+from testbed.plugin.call import Call
 from testbed.plugin.calls import Calls, now_ms
 from testbed.plugin.jobs import JobLifecycle, RequestRefused
+from testbed.plugin.posts import NotLinked
 from testbed.plugin.rate_limit import RateLimit
 from testbed.plugin.uploads import UploadRefused, Uploads
 from testbed.plugin.world import User
@@ -98,6 +100,11 @@ class PluginRoutes:
             token = request.query_params.get("access_token", "")
         return self._calls.world.by_token(token.strip()) if token else None
 
+    def _call(self, request: Request) -> Call | None:
+        """The call of the channel in the path; a call's own id finds none (trap 1)."""
+        call = self._calls.current
+        return call if call and request.path_params["channel_id"] == call.channel_id else None
+
     # the bot's
 
     async def _channel(self, user: User, request: Request) -> Response:
@@ -114,7 +121,7 @@ class PluginRoutes:
         return Response(pictures.initials_png(wanted), media_type="image/png")
 
     async def _profile(self, user: User, request: Request) -> Response:
-        call = self._calls.current
+        call = self._call(request)
         if call is None:
             raise RequestRefused(400, "no call ongoing")
         session = call.sessions.get(request.path_params["session_id"])
@@ -191,14 +198,17 @@ class PluginRoutes:
         call_post = archive.posts.get(str(body["PostID"]))
         if call_post is None:
             raise RequestRefused(500, "post not found")
-        archive.publish_transcription(
-            call_post=call_post,
-            job_id=str(body["JobID"]),
-            language=str(first["Language"]),
-            title=str(first.get("Title") or ""),
-            file_ids=files,
-            now_ms=now_ms(),
-        )
+        try:
+            archive.publish_transcription(
+                call_post=call_post,
+                job_id=str(body["JobID"]),
+                language=str(first["Language"]),
+                title=str(first.get("Title") or ""),
+                file_ids=files,
+                now_ms=now_ms(),
+            )
+        except NotLinked as error:  # after the post was made (trap 36)
+            raise RequestRefused(500, str(error)) from None
         return self._published()
 
     def _published(self) -> Response:
@@ -209,6 +219,7 @@ class PluginRoutes:
     async def _status(self, user: User, request: Request) -> Response:
         body = await _object(request)
         self._jobs.report(
+            self._call(request),
             request.path_params["job_id"],
             job_type=str(body.get("JobType") or ""),
             status=str(body.get("Status") or ""),
@@ -247,20 +258,20 @@ class PluginRoutes:
         raise RequestRefused(403, "TURN is not configured")
 
     async def _active(self, user: User, request: Request) -> Response:
-        return _json({"active": self._calls.current is not None})
+        return _json({"active": self._call(request) is not None})
 
     async def _recording(self, user: User, request: Request) -> Response:
         match request.path_params["action"]:
             case "start":
-                job = await self._jobs.start(user.user_id)
+                job = await self._jobs.start(self._call(request), user.user_id)
             case "stop":
-                job = await self._jobs.stop(user.user_id)
+                job = await self._jobs.stop(self._call(request), user.user_id)
             case _:
                 raise RequestRefused(400, "invalid action")
         return _json(job.state())
 
     async def _host(self, user: User, request: Request) -> Response:
-        call = self._calls.current
+        call = self._call(request)
         if call is None or user.user_id != call.host_id:
             raise RequestRefused(400, "no permissions")
         action = request.path_params["action"]
@@ -276,7 +287,7 @@ class PluginRoutes:
         raise RequestRefused(400, f"host action {action!r} is not built into the stand-in")
 
     async def _end(self, user: User, request: Request) -> Response:
-        call = self._calls.current
+        call = self._call(request)
         if call is None:
             raise RequestRefused(400, "no call ongoing")
         if user.user_id != call.host_id:

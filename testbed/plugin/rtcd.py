@@ -12,6 +12,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from foundation.channel import Channel
+from foundation.groups import unwrapped
 from foundation.logs import get_logger
 from sfu import messages
 from sfu.messages import Hello, Message, MessageError
@@ -74,7 +75,8 @@ class RtcdClient:
         """Keep the connection until cancelled."""
         while True:
             try:
-                await self._connect_once()
+                with unwrapped(OSError, websockets.WebSocketException):
+                    await self._connect_once()
             except (OSError, websockets.WebSocketException, TimeoutError) as error:
                 self._log.warning("rtcd.connection_lost", reason=type(error).__name__)
             self.connected.clear()

@@ -92,4 +92,10 @@ def testbed_routes(calls: Calls, uploads: Uploads, hub: Hub) -> APIRouter:
             calls.world.revoked.add(user.token)
         return {"revoked": user is not None}
 
+    @router.post("/renew_bot")
+    async def renew_bot() -> dict[str, bool]:
+        """Give the bot another token; the old one is revoked (trap 49)."""
+        calls.world.renew_token(calls.world.bot)
+        return {"renewed": True}
+
     return router

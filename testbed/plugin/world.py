@@ -25,15 +25,16 @@ def random_id() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(26))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class User:
-    """One account."""
+    """One account; the same object for its whole life."""
 
     user_id: str
     username: str
     first_name: str
     last_name: str
     token: str = field(repr=False)
+    """The newest one; see `World.renew_token`."""
 
     def profile(self) -> dict[str, Any]:
         """As the API shows it; secret fields are blank (section 5.2)."""
@@ -81,7 +82,15 @@ class World:
         """Whose token it is; None for an unknown or revoked one."""
         if token in self.revoked:
             return None
-        return next((u for u in self.everybody() if secrets.compare_digest(u.token, token)), None)
+        given = token.encode(errors="replace")
+        return next(
+            (u for u in self.everybody() if secrets.compare_digest(u.token.encode(), given)), None
+        )
+
+    def renew_token(self, user: User) -> None:
+        """The old token ends, a new one begins: what a restart of the plugin does for the bot (trap 49)."""
+        self.revoked.add(user.token)
+        user.token = random_id()
 
     def by_id(self, user_id: str) -> User | None:
         return next((u for u in self.everybody() if u.user_id == user_id), None)
