@@ -21,28 +21,26 @@ def auth_router(auth: ClientAuth) -> APIRouter:
     async def register(request: Request) -> Response:
         """Register a client: `{"clientID","authKey"}`, key of 32 characters or more."""
 
+        authorization = request.headers.get("authorization")
+
         async def act(body: dict[str, str]) -> Response:
             client_id = body.get("clientID", "")
-            await auth.register(
-                client_id,
-                body.get("authKey", ""),
-                authorization=request.headers.get("authorization"),
-            )
+            await auth.register(client_id, body.get("authKey", ""), authorization=authorization)
             return json_response(201, {"clientID": client_id, "code": "201"})
 
-        return await _answer(request, act)
+        return await _answer(request, act, first=lambda: auth.check_may_register(authorization))
 
     @router.post("/unregister")
     async def unregister(request: Request) -> Response:
         """Forget a client: `{"clientID"}`."""
 
+        authorization = request.headers.get("authorization")
+
         async def act(body: dict[str, str]) -> Response:
-            await auth.unregister(
-                body.get("clientID", ""), authorization=request.headers.get("authorization")
-            )
+            await auth.unregister(body.get("clientID", ""), authorization=authorization)
             return json_response(200, {"code": "200"})
 
-        return await _answer(request, act)
+        return await _answer(request, act, first=lambda: auth.check_may_unregister(authorization))
 
     @router.post("/login")
     async def login(request: Request) -> Response:
@@ -72,9 +70,14 @@ def error_response(status: int, text: str) -> Response:
 
 
 async def _answer(
-    request: Request, act: Callable[[dict[str, str]], Awaitable[Response]]
+    request: Request,
+    act: Callable[[dict[str, str]], Awaitable[Response]],
+    *,
+    first: Callable[[], Awaitable[object]] | None = None,
 ) -> Response:
     try:
+        if first is not None:
+            await first()
         return await act(await _string_map(request))
     except AuthError as error:
         return error_response(error.status, error.text)

@@ -6,12 +6,17 @@ import asyncio
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 
 class ClientExists(Exception):
     """The client id is taken."""
+
+
+class ClientUnknown(Exception):
+    """There is no such client."""
 
 
 class ClientStore(Protocol):
@@ -23,8 +28,14 @@ class ClientStore(Protocol):
     async def put(self, client_id: str, key_hash: str) -> None:
         """Add a client. Raises ClientExists; of several concurrent puts exactly one wins."""
 
+    async def replace(self, client_id: str, key_hash: str) -> None:
+        """Give a client another key. Raises ClientUnknown."""
+
     async def delete(self, client_id: str) -> None:
         """Forget a client; an unknown one is fine."""
+
+    async def ids(self) -> Sequence[str]:
+        """Every client id, sorted."""
 
 
 class MemoryClientStore:
@@ -41,8 +52,16 @@ class MemoryClientStore:
             raise ClientExists(client_id)
         self._hashes[client_id] = key_hash
 
+    async def replace(self, client_id: str, key_hash: str) -> None:
+        if client_id not in self._hashes:
+            raise ClientUnknown(client_id)
+        self._hashes[client_id] = key_hash
+
     async def delete(self, client_id: str) -> None:
         self._hashes.pop(client_id, None)
+
+    async def ids(self) -> Sequence[str]:
+        return sorted(self._hashes)
 
 
 class FileClientStore:
@@ -67,11 +86,22 @@ class FileClientStore:
                 raise ClientExists(client_id)
             await self._replace(hashes | {client_id: key_hash})
 
+    async def replace(self, client_id: str, key_hash: str) -> None:
+        async with self._lock:
+            hashes = await self._load()
+            if client_id not in hashes:
+                raise ClientUnknown(client_id)
+            await self._replace(hashes | {client_id: key_hash})
+
     async def delete(self, client_id: str) -> None:
         async with self._lock:
             hashes = await self._load()
             if client_id in hashes:
                 await self._replace({c: h for c, h in hashes.items() if c != client_id})
+
+    async def ids(self) -> Sequence[str]:
+        async with self._lock:
+            return sorted(await self._load())
 
     async def _load(self) -> dict[str, str]:
         if self._hashes is None:

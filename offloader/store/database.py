@@ -1,51 +1,69 @@
 """Opens the database of `store.data_source` and gives out transactions.
 
-SQLite by default: write-ahead log, every commit on disk, readable by its owner only. The schema is
-created when it is missing.
+A path is an SQLite file (`sqlite_file.py`), `postgresql://` a server that several replicas share. Its schema
+is brought to this release's first (`migrate.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, event
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, NoSuchModuleError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from foundation.clock import Clock, SystemClock, epoch_ms
 from offloader.errors import StoreError
-from offloader.store.schema import metadata
+from offloader.store import postgresql, sqlite_file
+from offloader.store.migrate import migrate
 
-_FILE_NAME: Final = "offloader.db"
 _WRITE: Final = "offloader_write"
-_BUSY_TIMEOUT_MS: Final = 5000
-_PRAGMAS: Final = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",  # an admitted job survives a power cut; there are few writes
-    "PRAGMA foreign_keys=ON",
-    f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}",
-)
+_REFUSALS: Final = (DBAPIError, PoolTimeout, OSError, TimeoutError)
+"""What a database that cannot be used ends in; a lost connection to a server is a plain OSError."""
+
+
+class Lock(IntEnum):
+    """What only one transaction at a time may do, over all replicas: PostgreSQL's advisory locks."""
+
+    MIGRATE = 4545_0001
+    ADMIT = 4545_0002
+    LOGIN = 4545_0003
 
 
 class Database:
     """One engine. Made by `open_database`; `aclose` is idempotent."""
 
-    def __init__(self, url: str, *, shown: str) -> None:
+    def __init__(
+        self, engine: AsyncEngine, *, shown: str, clock: Clock | None, file: Path | None = None
+    ) -> None:
+        self._engine = engine
         self._shown = shown
-        self._engine = create_async_engine(url)
+        self._file = file
+        self._clock = clock if clock is not None or self.shared else SystemClock()
+        self._begins_anew = False
         self._writer = asyncio.Lock()
-        """One writer at a time in this process, so that SQLite's own busy wait is for other processes."""
-        event.listen(self._engine.sync_engine, "connect", _prepare_connection)
-        event.listen(self._engine.sync_engine, "begin", _begin)
+        """One writer at a time in this process, so that SQLite's own busy wait is for other processes; of
+        a server's transactions only those that need a lock anyway."""
+        if not self.shared:
+            event.listen(engine.sync_engine, "connect", sqlite_file.prepare_connection)
+            event.listen(engine.sync_engine, "begin", _begin)
 
-    async def create_schema(self) -> None:
-        async with self.write() as connection:
-            await connection.run_sync(metadata.create_all)
+    @property
+    def shared(self) -> bool:
+        """Several replicas may use it."""
+        return self._engine.dialect.name != "sqlite"
+
+    @property
+    def file(self) -> Path | None:
+        """The embedded database's."""
+        return self._file
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -53,87 +71,114 @@ class Database:
         try:
             async with self._engine.connect() as connection:
                 yield connection
-        except DBAPIError as error:
-            raise self._error(error) from error
+        except _REFUSALS as error:
+            raise await self._error(error) from error
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """The only writer, from its first statement on; commits at the end, or nothing at all."""
+    async def write(self, *, lock: Lock | None = None) -> AsyncIterator[AsyncConnection]:
+        """A transaction; commits at the end, or does nothing at all.
+
+        On SQLite the only one from its first statement on. On a server `lock` keeps out those of the same
+        lock; others run beside it and lock the rows that they touch.
+        """
+        turn = nullcontext() if self.shared and lock is None else self._writer
         try:
-            async with self._writer, self._engine.connect() as plain:
+            async with turn, self._engine.connect() as plain:
                 connection = await plain.execution_options(**{_WRITE: True})
                 async with connection.begin():
+                    if self.shared and lock is not None:
+                        await connection.execute(
+                            text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock.value}
+                        )
                     yield connection
-        except DBAPIError as error:
-            raise self._error(error) from error
+        except _REFUSALS as error:
+            raise await self._error(error) from error
+
+    async def now_ms(self, connection: AsyncConnection) -> int:
+        """Epoch milliseconds: the server's own, since the clocks of replicas differ."""
+        if self._clock is not None:
+            return epoch_ms(self._clock.utc_now())
+        seconds = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)")
+        return int((await connection.execute(seconds)).scalar_one())
+
+    async def migrate(self) -> None:
+        """Bring the schema to this release's. Raises StoreError."""
+        try:
+            async with self.write(lock=Lock.MIGRATE) as connection:
+                await connection.run_sync(migrate)
+        except StoreError as error:
+            if str(error).startswith("database "):
+                raise
+            raise StoreError(f"database {self._shown}: {error}") from error
 
     async def aclose(self) -> None:
         await self._engine.dispose()
 
-    def _error(self, error: DBAPIError) -> StoreError:
-        return StoreError(f"database {self._shown}: {error.orig}")
+    async def _error(self, error: Exception) -> StoreError:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        assert cause is not None
+        file = None if self._begins_anew else self._file
+        if file and (sqlite_file.is_damage(cause) or sqlite_file.is_emptied(file)):
+            await self._begin_anew(file)
+        explained = (postgresql if self.shared else sqlite_file).explained(cause)
+        return StoreError(f"database {self._shown}: {explained}")
+
+    async def _begin_anew(self, file: Path) -> None:
+        """The file broke under a running service: as at a start, keep it aside and go on with a new one."""
+        self._begins_anew = True
+        try:
+            async with self._writer:
+                await self._engine.dispose()
+                await asyncio.to_thread(sqlite_file.make_sound, file, in_use=True)
+            await self.migrate()
+        finally:
+            self._begins_anew = False
 
 
-async def open_database(data_source: str) -> Database:
+async def open_database(data_source: str, *, clock: Clock | None = None) -> Database:
     """Open `data_source`: a path is an SQLite file, a directory gets one inside, a URL is that database.
+
+    `clock`: for leases and expiry; None: a server's own, else the system's.
 
     Raises:
         StoreError: it cannot be opened; names it and the cause.
     """
-    if "://" not in data_source:
-        path = _sqlite_path(data_source)
-        await asyncio.to_thread(_make_private_file, path)
-        database = Database(f"sqlite+aiosqlite:///{path}", shown=str(path))
-    else:
-        database = _from_url(data_source)
+    database = await _open(data_source, clock=clock)
     try:
-        await database.create_schema()
+        await database.migrate()
     except BaseException:
         await database.aclose()
         raise
     return database
 
 
-def _from_url(text: str) -> Database:
+async def _open(data_source: str, *, clock: Clock | None) -> Database:
+    if "://" not in data_source:
+        return await _open_file(sqlite_file.file_of(data_source), clock=clock)
+    scheme = data_source.split("://", 1)[0]
     try:
-        url = make_url(text)
-        if url.drivername == "sqlite":
-            url = url.set(drivername="sqlite+aiosqlite")
-        return Database(url.render_as_string(hide_password=False), shown=url.render_as_string())
+        url = make_url(data_source)
+        if scheme in ("sqlite", "sqlite+aiosqlite") and url.database not in (None, "", ":memory:"):
+            return await _open_file(sqlite_file.file_of(url.database), clock=clock)
+        if scheme not in postgresql.SCHEMES:
+            raise StoreError(
+                f"store.data_source: no driver for {scheme}:// here: should be a path or "
+                "postgresql://user:password@host/database"
+            )
+        return Database(postgresql.create_engine(url), shown=postgresql.shown(url), clock=clock)
     except (ImportError, NoSuchModuleError, InvalidRequestError) as error:
-        scheme = text.split("://", 1)[0]
         raise StoreError(f"store.data_source: no driver for {scheme}:// here: {error}") from error
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise StoreError("store.data_source: not a database URL") from error
 
 
-def _sqlite_path(data_source: str) -> Path:
-    path = Path(data_source).absolute()
-    return path / _FILE_NAME if path.is_dir() or data_source.endswith("/") else path
-
-
-def _make_private_file(path: Path) -> None:
-    """SQLite gives its side files the mode of the database file, so that is set first."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        path.chmod(0o600)
-    except OSError as error:
-        raise StoreError(f"database {path}: {error.strerror}") from error
-
-
-def _prepare_connection(connection: Any, _record: Any) -> None:
-    if "sqlite" not in type(connection).__module__:
-        return
-    connection.isolation_level = None  # the driver shall not begin transactions of its own
-    cursor = connection.cursor()
-    for pragma in _PRAGMAS:
-        cursor.execute(pragma)
-    cursor.close()
+async def _open_file(path: Path, *, clock: Clock | None) -> Database:
+    await asyncio.to_thread(sqlite_file.make_sound, path)
+    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)))
+    return Database(engine, shown=str(path), clock=clock, file=path)
 
 
 def _begin(connection: Connection) -> None:
     """Take SQLite's write lock at the beginning: upgrading a read later could fail half-way."""
-    if connection.dialect.name == "sqlite":
-        writes = connection.get_execution_options().get(_WRITE, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    writes: Any = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

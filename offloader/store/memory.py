@@ -1,23 +1,47 @@
-"""A job store in memory, for tests: the same promises, nothing kept."""
+"""The stores in memory, for tests: the same promises, nothing kept.
+
+Nothing in them awaits, so every method is atomic.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
+from foundation.clock import Clock, SystemClock
 from offloader.errors import CapacityReached, JobNotFound
-from offloader.models import Job
+from offloader.models import Job, JobState, JobType
+from offloader.store.base import ANSWERS_KEPT, HOST_LOST_AFTER_S, Claim, JobPage, Lease
+from offloader.store.cursor import Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    owner: str
+    until: datetime
 
 
 class MemoryJobStore:
-    """See `JobStore`. Nothing in it awaits, so every method is atomic."""
+    """See `JobStore`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._jobs: dict[str, Job] = {}
+        self._holds: dict[str, _Hold] = {}
 
-    async def reserve(self, job: Job, *, admits: Callable[[Sequence[Job], Job], bool]) -> None:
+    async def reserve(
+        self,
+        job: Job,
+        *,
+        admits: Callable[[Sequence[Job], Job], bool],
+        lease: Lease | None = None,
+    ) -> None:
         if not admits(self._live(), job):
             raise CapacityReached
+        if lease is not None:
+            job = replace(job, host=lease.host)
+            self._hold(job.id, lease)
         self._jobs[job.id] = job
 
     async def get(self, job_id: str) -> Job | None:
@@ -38,12 +62,124 @@ class MemoryJobStore:
         return [job for _, job in sorted(early, key=lambda pair: pair[0])]
 
     async def unpublished(self) -> Sequence[Job]:
-        left = [job for job in self._jobs.values() if not job.live and job.unpublished]
-        return sorted(left, key=lambda job: job.stopped_at or job.created_at)
+        return self._unpublished()
+
+    async def list_jobs(
+        self,
+        *,
+        client_id: str | None = None,
+        job_type: JobType | None = None,
+        state: JobState | None = None,
+        since: datetime | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> JobPage:
+        cursor = None if before is None else Cursor.parse(before)
+        found = [
+            job
+            for job in self._jobs.values()
+            if (client_id is None or job.client_id == client_id)
+            and (job_type is None or job.spec.type is job_type)
+            and (state is None or job.state is state)
+            and (since is None or job.created_at >= since)
+            and (cursor is None or Cursor.of(job) < cursor)
+        ]
+        found.sort(key=Cursor.of, reverse=True)
+        return JobPage(found[:limit], str(Cursor.of(found[limit - 1])) if found[limit:] else None)
 
     async def delete(self, job_id: str) -> None:
         self._jobs.pop(job_id, None)
+        self._holds.pop(job_id, None)
+
+    async def claim(self, lease: Lease, *, take: bool = True) -> Claim:
+        taken = set()
+        unpublished = [job for job in self._unpublished() if job.host in ("", lease.host)]
+        for job in [*self._live(), *unpublished]:
+            hold = self._holds.get(job.id)
+            if hold is not None and hold.owner == lease.owner:
+                self._hold(job.id, lease)
+            elif take and self._may_take(job, hold, lease):
+                self._hold(job.id, lease)
+                taken.add(job.id)
+        return Claim(
+            live=[job for job in self._live() if self._held(job, lease)],
+            unpublished=[job for job in unpublished if self._held(job, lease)],
+            taken=frozenset(taken),
+        )
+
+    async def release(self, owner: str) -> None:
+        now = self._clock.utc_now()
+        for job_id, hold in self._holds.items():
+            if hold.owner == owner:
+                self._holds[job_id] = _Hold("", now)
 
     def _live(self) -> list[Job]:
         live = [job for job in self._jobs.values() if job.live]
         return sorted(live, key=lambda job: job.created_at)
+
+    def _unpublished(self) -> list[Job]:
+        left = [job for job in self._jobs.values() if not job.live and job.unpublished]
+        return sorted(left, key=lambda job: job.stopped_at or job.created_at)
+
+    def _hold(self, job_id: str, lease: Lease) -> None:
+        until = self._clock.utc_now() + timedelta(seconds=lease.ttl_s)
+        self._holds[job_id] = _Hold(lease.owner, until)
+
+    def _held(self, job: Job, lease: Lease) -> bool:
+        hold = self._holds.get(job.id)
+        return hold is not None and hold.owner == lease.owner
+
+    def _may_take(self, job: Job, hold: _Hold | None, lease: Lease) -> bool:
+        free_for = self._clock.utc_now() - (hold.until if hold else job.created_at)
+        held = hold is not None and hold.owner and free_for < timedelta(0)
+        # An end that is too far away was written before the clock was set back.
+        if held and -free_for <= timedelta(seconds=2 * lease.ttl_s):
+            return False
+        if job.host in ("", lease.host):
+            return True
+        return free_for >= timedelta(seconds=HOST_LOST_AFTER_S)
+
+
+class MemorySecretStore:
+    """See `SecretStore`."""
+
+    def __init__(self) -> None:
+        self._secrets: dict[str, tuple[str, str, str]] = {}
+
+    async def put_secret(self, job_id: str, client_id: str, site_url: str, auth_token: str) -> None:
+        self._secrets.pop(job_id, None)
+        self._secrets[job_id] = (client_id, site_url, auth_token)
+
+    async def secret(self, job_id: str) -> str | None:
+        found = self._secrets.get(job_id)
+        return found and found[2]
+
+    async def newest_secret(self, client_id: str, site_url: str) -> str | None:
+        for client, site, auth_token in reversed(self._secrets.values()):
+            if (client, site) == (client_id, site_url):
+                return auth_token
+        return None
+
+    async def forget_secret(self, job_id: str) -> None:
+        self._secrets.pop(job_id, None)
+
+
+class MemoryAnswerStore:
+    """See `AnswerStore`."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._answers: dict[tuple[str, str], tuple[str, datetime]] = {}
+
+    async def remember_answer(self, client_id: str, key: str, job_id: str) -> str:
+        now = self._clock.utc_now()
+        self._answers = {k: v for k, v in self._answers.items() if v[1] > now}
+        return self._answers.setdefault((client_id, key), (job_id, now + ANSWERS_KEPT))[0]
+
+    async def answer_of(self, client_id: str, key: str) -> str | None:
+        job_id, until = self._answers.get((client_id, key), ("", self._clock.utc_now()))
+        return job_id if until > self._clock.utc_now() else None
+
+    async def forget_answer(self, client_id: str, key: str, job_id: str) -> None:
+        if self._answers.get((client_id, key), ("",))[0] == job_id:
+            del self._answers[client_id, key]

@@ -1,6 +1,7 @@
-"""The tables, and how a job becomes a row and back. Nothing else knows column names.
+"""The tables, and how a job becomes a row and back. Nothing else knows the columns of `jobs`.
 
-Times are stored as epoch milliseconds, mappings as JSON.
+Times are stored as epoch milliseconds, mappings as JSON. A change here needs a migration in
+`migrations/versions/`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     RowMapping,
     String,
@@ -59,7 +61,11 @@ jobs: Final = Table(
     Column("unpublished", Boolean, nullable=False),
     Column("post_call", Boolean, nullable=False, server_default=false()),
     Column("outbox", JSON),  # see OutboxEntry
+    Column("host", Text, nullable=False, server_default=""),
+    Column("owner", Text),  # the replica that watches over it, see Lease
+    Column("lease_until_ms", BigInteger),
     Index("jobs_by_state", "state", "stopped_at_ms"),
+    Index("jobs_by_creation", "created_at_ms", "id"),
 )
 
 clients: Final = Table(
@@ -69,9 +75,47 @@ clients: Final = Table(
     Column("key_hash", Text, nullable=False),
 )
 
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("client_id", Text, primary_key=True),  # one live token for each client
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("expires_at_ms", BigInteger, nullable=False),
+)
+
+job_secrets: Final = Table(
+    "job_secrets",
+    metadata,
+    # Tells which is the newest, whatever the clocks say.
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("job_id", String(63), nullable=False, unique=True),
+    Column("client_id", Text, nullable=False),
+    Column("site_url", Text, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Index("job_secrets_by_site", "client_id", "site_url", "number"),
+)
+
+answers: Final = Table(
+    "answers",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    Column("key_hash", String(64), primary_key=True),
+    Column("job_id", String(63), nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Index("answers_by_end", "expires_at_ms"),
+)
+
+facts: Final = Table(
+    "facts",  # what happened once and must not happen again
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 
 def job_to_row(job: Job) -> dict[str, Any]:
-    """Every column of `jobs`."""
+    """Every column of `jobs` but those of the lease. PostgreSQL refuses NUL in texts, so none is stored."""
     workload = job.workload and _workload_to_json(job.workload)
     return {
         "id": job.id,
@@ -85,13 +129,14 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "created_at_ms": epoch_ms(job.created_at),
         "stopped_at_ms": job.stopped_at and epoch_ms(job.stopped_at),
         "exit_code": job.exit_code,
-        "detail": job.detail,
+        "detail": job.detail.replace("\0", "\ufffd"),
         "workload": workload,
         "figures": dict(job.figures),
         "output_data": dict(job.output_data),
         "unpublished": job.unpublished,
         "post_call": job.post_call,
         "outbox": job.outbox and _outbox_to_json(job.outbox),
+        "host": job.host,
     }
 
 
@@ -119,6 +164,7 @@ def job_from_row(row: RowMapping) -> Job:
         unpublished=row["unpublished"],
         post_call=row["post_call"],
         outbox=row["outbox"] and _outbox_from_json(row["outbox"]),
+        host=row["host"],
     )
 
 

@@ -1,19 +1,28 @@
-"""Jobs and clients in SQL (SQLAlchemy Core): every rule is in the port, every column in `schema.py`."""
+"""Jobs in SQL (SQLAlchemy Core): every rule is in the port, every column in `schema.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from clientauth.store import ClientExists
 from foundation.clock import epoch_ms
 from offloader.errors import CapacityReached, JobNotFound
-from offloader.models import LIVE_STATES, Job, JobState
-from offloader.store.database import Database
-from offloader.store.schema import clients, job_from_row, job_to_row, jobs
+from offloader.models import LIVE_STATES, Job, JobState, JobType
+from offloader.store.base import HOST_LOST_AFTER_S, Claim, JobPage, Lease
+from offloader.store.cursor import Cursor
+from offloader.store.database import Database, Lock
+from offloader.store.schema import job_from_row, job_to_row, jobs
+from offloader.store.sql_secrets import forget_unless_newest
+
+_LIVE: Final = jobs.c.state.in_(sorted(state.value for state in LIVE_STATES))
+_UNPUBLISHED: Final = and_(jobs.c.state == JobState.FINISHED.value, jobs.c.unpublished.is_(True))
+_RENEW_BELOW: Final = 2 / 3
+"""Of the lease's length: a replica writes every few seconds, not with every look."""
 
 
 class SqlJobStore:
@@ -22,11 +31,20 @@ class SqlJobStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def reserve(self, job: Job, *, admits: Callable[[Sequence[Job], Job], bool]) -> None:
-        async with self._database.write() as connection:
-            if not admits(await _live(connection), job):
+    async def reserve(
+        self,
+        job: Job,
+        *,
+        admits: Callable[[Sequence[Job], Job], bool],
+        lease: Lease | None = None,
+    ) -> None:
+        async with self._database.write(lock=Lock.ADMIT) as connection:
+            if not admits(await _jobs(connection, _LIVE), job):
                 raise CapacityReached
-            await connection.execute(insert(jobs).values(job_to_row(job)))
+            row = job_to_row(job if lease is None else replace(job, host=lease.host))
+            if lease is not None:
+                row |= _held(lease, await self._database.now_ms(connection))
+            await connection.execute(insert(jobs).values(row))
 
     async def get(self, job_id: str) -> Job | None:
         async with self._database.read() as connection:
@@ -34,7 +52,7 @@ class SqlJobStore:
 
     async def change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
         async with self._database.write() as connection:
-            job = await _get(connection, job_id)
+            job = await _get(connection, job_id, for_update=True)
             if job is None:
                 raise JobNotFound(job_id)
             changed = change(job)
@@ -46,63 +64,177 @@ class SqlJobStore:
 
     async def live(self) -> Sequence[Job]:
         async with self._database.read() as connection:
-            return await _live(connection)
+            return await _jobs(connection, _LIVE)
 
     async def finished_before(self, moment: datetime) -> Sequence[Job]:
-        query = (
-            select(jobs)
-            .where(jobs.c.state == JobState.FINISHED.value)
-            .where(jobs.c.stopped_at_ms < epoch_ms(moment))
-            .order_by(jobs.c.stopped_at_ms)
-        )
+        ended = jobs.c.state == JobState.FINISHED.value
+        early = jobs.c.stopped_at_ms < epoch_ms(moment)
         async with self._database.read() as connection:
-            return [job_from_row(row) for row in (await connection.execute(query)).mappings()]
+            return await _jobs(connection, and_(ended, early), order=jobs.c.stopped_at_ms)
 
     async def unpublished(self) -> Sequence[Job]:
-        query = (
-            select(jobs)
-            .where(jobs.c.state == JobState.FINISHED.value)
-            .where(jobs.c.unpublished.is_(True))
-            .order_by(jobs.c.stopped_at_ms)
-        )
         async with self._database.read() as connection:
-            return [job_from_row(row) for row in (await connection.execute(query)).mappings()]
+            return await _jobs(connection, _UNPUBLISHED, order=jobs.c.stopped_at_ms)
+
+    async def list_jobs(
+        self,
+        *,
+        client_id: str | None = None,
+        job_type: JobType | None = None,
+        state: JobState | None = None,
+        since: datetime | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> JobPage:
+        query = select(jobs).order_by(jobs.c.created_at_ms.desc(), jobs.c.id.desc())
+        if client_id is not None:
+            query = query.where(jobs.c.client_id == client_id)
+        if job_type is not None:
+            query = query.where(jobs.c.type == job_type.value)
+        if state is not None:
+            query = query.where(jobs.c.state == state.value)
+        if since is not None:
+            query = query.where(jobs.c.created_at_ms >= epoch_ms(since))
+        if before is not None:
+            query = query.where(_older_than(Cursor.parse(before)))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.limit(limit + 1))).mappings().all()
+        page = [job_from_row(row) for row in rows[:limit]]
+        return JobPage(page, str(Cursor.of(page[-1])) if len(rows) > limit else None)
 
     async def delete(self, job_id: str) -> None:
         async with self._database.write() as connection:
             await connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            await forget_unless_newest(connection, job_id)
 
-
-class SqlClientStore:
-    """See `clientauth.store.ClientStore`."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def get(self, client_id: str) -> str | None:
-        query = select(clients.c.key_hash).where(clients.c.id == client_id)
+    async def claim(self, lease: Lease, *, take: bool = True) -> Claim:
         async with self._database.read() as connection:
-            key_hash: str | None = (await connection.execute(query)).scalar_one_or_none()
-            return key_hash
+            now_ms = await self._database.now_ms(connection)
+            query = select(jobs).where(or_(_LIVE, _UNPUBLISHED)).order_by(jobs.c.created_at_ms)
+            rows = (await connection.execute(query)).mappings().all()
+        places = [place for row in rows if (place := _Place(row, lease, now_ms)).in_reach]
+        renewed = [place.job_id for place in places if place.wants_renewal]
+        free = [place.job_id for place in places if take and place.free]
+        got = await self._write_claim(lease, [*renewed, *free]) if renewed or free else frozenset()
+        mine = [
+            job_from_row(place.row)
+            for place in places
+            if place.job_id in got or (place.mine and not place.wants_renewal)
+        ]
+        ended = sorted(
+            (job for job in mine if not job.live), key=lambda job: job.stopped_at or job.created_at
+        )
+        return Claim(
+            live=[job for job in mine if job.live],
+            unpublished=ended,
+            taken=got.intersection(free),
+        )
 
-    async def put(self, client_id: str, key_hash: str) -> None:
+    async def release(self, owner: str) -> None:
         async with self._database.write() as connection:
-            query = select(clients.c.id).where(clients.c.id == client_id)
-            if (await connection.execute(query)).first() is not None:
-                raise ClientExists(client_id)
-            await connection.execute(insert(clients).values(id=client_id, key_hash=key_hash))
+            now_ms = await self._database.now_ms(connection)
+            free = {"owner": None, "lease_until_ms": now_ms}
+            await connection.execute(update(jobs).where(jobs.c.owner == owner).values(free))
 
-    async def delete(self, client_id: str) -> None:
+    async def _write_claim(self, lease: Lease, job_ids: Sequence[str]) -> frozenset[str]:
+        """Those of them that nobody else was faster to get."""
         async with self._database.write() as connection:
-            await connection.execute(delete(clients).where(clients.c.id == client_id))
+            now_ms = await self._database.now_ms(connection)
+            statement = (
+                update(jobs)
+                .where(jobs.c.id.in_(job_ids))
+                .where(or_(jobs.c.owner == lease.owner, _ownerless(lease, now_ms)))
+                .values(_held(lease, now_ms))
+                .returning(jobs.c.id)
+            )
+            return frozenset((await connection.execute(statement)).scalars())
 
 
-async def _get(connection: AsyncConnection, job_id: str) -> Job | None:
-    row = (await connection.execute(select(jobs).where(jobs.c.id == job_id))).mappings().first()
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A job's row as one replica sees it."""
+
+    row: RowMapping
+    lease: Lease
+    now_ms: int
+
+    @property
+    def job_id(self) -> str:
+        return str(self.row["id"])
+
+    @property
+    def in_reach(self) -> bool:
+        """A result on another host is that host's, for ever."""
+        return self._of_this_host or self.row["state"] != JobState.FINISHED.value
+
+    @property
+    def mine(self) -> bool:
+        return bool(self.row["owner"] == self.lease.owner)
+
+    @property
+    def wants_renewal(self) -> bool:
+        left_ms = self.row["lease_until_ms"] - self.now_ms if self.mine else 0
+        ttl_ms = self.lease.ttl_s * 1000
+        return self.mine and not _RENEW_BELOW * ttl_ms <= left_ms <= ttl_ms
+
+    @property
+    def free(self) -> bool:
+        """Nobody watches over it, and this replica may."""
+        row, until_ms = self.row, self.row["lease_until_ms"]
+        if row["owner"] is not None and (
+            self.mine or self.now_ms < until_ms <= _longest_ms(self.lease, self.now_ms)
+        ):
+            return False
+        if self._of_this_host:
+            return True
+        since_ms = row["created_at_ms"] if until_ms is None else until_ms
+        return bool(self.now_ms - since_ms >= HOST_LOST_AFTER_S * 1000)
+
+    @property
+    def _of_this_host(self) -> bool:
+        return self.row["host"] in ("", self.lease.host)
+
+
+def _ownerless(lease: Lease, now_ms: int) -> ColumnElement[bool]:
+    return or_(
+        jobs.c.owner.is_(None),
+        jobs.c.lease_until_ms <= now_ms,
+        jobs.c.lease_until_ms > _longest_ms(lease, now_ms),
+    )
+
+
+def _longest_ms(lease: Lease, now_ms: int) -> int:
+    """An end beyond this was written before the clock was set back, and counts as past."""
+    return now_ms + round(2 * lease.ttl_s * 1000)
+
+
+def _held(lease: Lease, now_ms: int) -> dict[str, Any]:
+    return {"owner": lease.owner, "lease_until_ms": now_ms + round(lease.ttl_s * 1000)}
+
+
+def _older_than(cursor: Cursor) -> ColumnElement[bool]:
+    same_moment = jobs.c.created_at_ms == cursor.created_at_ms
+    return or_(
+        jobs.c.created_at_ms < cursor.created_at_ms,
+        and_(same_moment, jobs.c.id < cursor.job_id),
+    )
+
+
+async def _get(connection: AsyncConnection, job_id: str, *, for_update: bool = False) -> Job | None:
+    if "\0" in job_id:
+        return None  # PostgreSQL would call it an error
+    query = select(jobs).where(jobs.c.id == job_id)
+    if for_update:
+        query = query.with_for_update()  # SQLite's transaction has locked everything already
+    row = (await connection.execute(query)).mappings().first()
     return None if row is None else job_from_row(row)
 
 
-async def _live(connection: AsyncConnection) -> list[Job]:
-    states = sorted(state.value for state in LIVE_STATES)
-    query = select(jobs).where(jobs.c.state.in_(states)).order_by(jobs.c.created_at_ms)
+async def _jobs(
+    connection: AsyncConnection,
+    condition: ColumnElement[bool],
+    *,
+    order: ColumnElement[Any] = jobs.c.created_at_ms,
+) -> list[Job]:
+    query = select(jobs).where(condition).order_by(order, jobs.c.id)
     return [job_from_row(row) for row in (await connection.execute(query)).mappings()]

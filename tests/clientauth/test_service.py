@@ -49,7 +49,7 @@ async def refused(service: Service, header: str | None, **options: bool) -> tupl
         (None, "authentication failed: invalid auth header"),
         ("", "authentication failed: invalid auth header"),
         ("Digest x", "authentication failed: invalid auth header"),
-        ("basic eDp5", "authentication failed: invalid auth header"),
+        ("basic !", "authentication failed: invalid auth header"),
         ("Basic !!!", "authentication failed: invalid auth header"),
         (basic("", KEY), "authentication failed: unauthorized"),
         (basic("nobody", KEY), "authentication failed"),

@@ -77,13 +77,6 @@ async def test_two_processes_on_one_file_do_not_overshoot(tmp_path: Path) -> Non
     assert sum(admitted) == 5
 
 
-async def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    path.write_bytes(b"this is no database" * 100)
-    with pytest.raises(StoreError, match=r"store\.db: file is not a database"):
-        await open_database(str(path))
-
-
 @pytest.mark.parametrize(
     ("source", "text"),
     [

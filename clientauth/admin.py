@@ -1,0 +1,67 @@
+"""What the admin does with clients: list, add, give another key, forget."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from clientauth.hashing import hash_key
+from clientauth.service import MIN_KEY_LENGTH, AuthError, ClientAuth
+from clientauth.store import ClientExists, ClientStore, ClientUnknown
+
+_LONGEST_ID = 256
+
+
+class ClientAdmin:
+    """Over the same store as `auth`. Whoever calls has checked that the admin asks.
+
+    Raises AuthError wherever something cannot be done; its text says what would be right.
+    """
+
+    def __init__(self, *, store: ClientStore, auth: ClientAuth) -> None:
+        self._store = store
+        self._auth = auth
+
+    async def ids(self) -> Sequence[str]:
+        """Every client, sorted."""
+        return await self._store.ids()
+
+    async def add(self, client_id: str, key: str) -> None:
+        """Register a client."""
+        _check(client_id, key)
+        try:
+            await self._store.put(client_id, await asyncio.to_thread(hash_key, key))
+        except ClientExists:
+            text = f"client {client_id} is registered already: rotate gives it another key"
+            raise AuthError(409, text) from None
+
+    async def rotate(self, client_id: str, key: str) -> None:
+        """Give a client another key; the old one and its session end now."""
+        _check(client_id, key)
+        try:
+            await self._store.replace(client_id, await asyncio.to_thread(hash_key, key))
+        except ClientUnknown:
+            raise _unknown(client_id) from None
+        await self._auth.end(client_id)
+
+    async def revoke(self, client_id: str) -> None:
+        """Forget a client and its session."""
+        if await self._store.get(client_id) is None:
+            raise _unknown(client_id)
+        await self._store.delete(client_id)
+        await self._auth.end(client_id)
+
+
+def _check(client_id: str, key: str) -> None:
+    if not client_id or len(client_id) > _LONGEST_ID or not client_id.isprintable():
+        raise AuthError(400, f"client id should be 1 to {_LONGEST_ID} printable characters")
+    if ":" in client_id:
+        raise AuthError(
+            400, "client id should have no colon: it ends the id in Basic authentication"
+        )
+    if len(key) < MIN_KEY_LENGTH:
+        raise AuthError(400, f"key should have at least {MIN_KEY_LENGTH} characters")
+
+
+def _unknown(client_id: str) -> AuthError:
+    return AuthError(404, f"no client {client_id}: see the list of clients")

@@ -1,0 +1,30 @@
+"""Which host this is: where plain processes and their files can be reached again."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from pathlib import Path
+
+from offloader.backends.base import Backend
+from offloader.store.base import Lease
+
+
+def lease_of_this_process(backend: Backend) -> Lease:
+    """Who this process is to other replicas.
+
+    Process jobs are bound to this host. Other backends' workloads must be in reach of every replica.
+    """
+    host = host_id()
+    return Lease(
+        owner=f"{host}/{secrets.token_hex(6)}", host=host if backend.name == "process" else ""
+    )
+
+
+def host_id() -> str:
+    """The same after a restart of the host; of containers, the container."""
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()[:8]
+    except (OSError, ValueError):
+        machine = ""
+    return f"{socket.gethostname()}/{machine}"
