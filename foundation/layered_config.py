@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-Kind = Literal["str", "bool", "int", "float", "list", "table", "any"]
+Kind = Literal["str", "bool", "int", "float", "size", "list", "table", "any"]
 
 _TRUE: Final = frozenset({"1", "t", "true"})
 _FALSE: Final = frozenset({"0", "f", "false"})
@@ -23,6 +23,7 @@ _WANTED: Final = {
     "bool": "true or false",
     "int": "a whole number",
     "float": "a number",
+    "size": "a number of bytes, or a text such as 500MiB or 5GiB",
     "list": "a list",
     "table": "a table",
     "any": "anything",
@@ -45,6 +46,32 @@ class Key:
     """One sentence for the generated documentation: meaning, unit, why this default."""
     secret: bool = False
     """Its value is never shown."""
+    words: tuple[str, ...] = ()
+    """Texts that are taken in place of a value of its kind, such as `auto`."""
+
+    @property
+    def wanted(self) -> str:
+        """What a value should be, for errors."""
+        return " or ".join([_WANTED[self.kind], *(f'"{word}"' for word in self.words)])
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a setting cannot be used."""
+
+    place: str
+    """The file, `environment NAME`, or what was not set."""
+    key: str
+    """Dotted name; empty when the file as a whole cannot be read."""
+    value: str
+    """As it can be shown: `***` for a secret."""
+    text: str
+    """What it should be."""
+    line: str
+    """All of it in one line."""
+
+    def __str__(self) -> str:
+        return self.line
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,44 +85,82 @@ class LayeredConfig:
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where each value came from: `default`, `file` or the variable's name."""
     file_found: bool = False
+    problems: tuple[Problem, ...] = ()
+    """Values that are not of their kind; `values` has the default instead."""
 
 
 def load_layers(
+    keys: Mapping[str, Key], *, path: Path | None, environ: Mapping[str, str]
+) -> LayeredConfig:
+    """`read_layers`, whose first problem is an error.
+
+    Raises:
+        ConfigError: unreadable TOML, or a value of the wrong type.
+    """
+    config = read_layers(keys, path=path, environ=environ)
+    if config.problems:
+        raise ConfigError(str(config.problems[0]))
+    return config
+
+
+def read_layers(
     keys: Mapping[str, Key], *, path: Path | None, environ: Mapping[str, str]
 ) -> LayeredConfig:
     """Read `path` (a missing file means defaults) and `environ` over the defaults of `keys`.
 
     Booleans in the environment take Go's ParseBool forms in any letter case; lists and tables are JSON,
     lists also comma-separated.
-
-    Raises:
-        ConfigError: unreadable TOML, or a value of the wrong type.
     """
     values: dict[str, Any] = {name: key.default for name, key in keys.items()}
     sources = dict.fromkeys(keys, "default")
-    document, found = _read_file(path)
+    problems: list[Problem] = []
+    document, found = _read_file(path, problems)
     flat = _flatten(document, keys)
+    groups = {name for name in flat if any(known.startswith(name + ".") for known in keys)}
     for name, value in flat.items():
         if name in keys:
-            values[name] = _from_file(value, keys[name], name, path)
-            sources[name] = "file"
+            key = keys[name]
+            if _fits(value, key):
+                values[name] = value
+                sources[name] = "file"
+            else:
+                problems.append(_wrong_in_file(str(path), name, _shown(value, key), key.wanted))
+        elif name in groups:
+            problems.append(_wrong_in_file(str(path), name, repr(value), _WANTED["table"]))
     for name, key in keys.items():
         if key.env is not None and key.env in environ:
-            values[name] = _from_env(environ[key.env], key)
-            sources[name] = key.env
-    unknown = tuple(name for name in flat if name not in keys)
-    return LayeredConfig(values, unknown, sources, found)
+            text = environ[key.env]
+            try:
+                values[name] = text if text in key.words else _parse(text, key.kind)
+                sources[name] = key.env
+            except ValueError:
+                problems.append(_wrong_in_environment(name, key, text))
+    unknown = tuple(name for name in flat if name not in keys and name not in groups)
+    return LayeredConfig(values, unknown, sources, found, tuple(problems))
 
 
-def _read_file(path: Path | None) -> tuple[dict[str, Any], bool]:
+def _read_file(path: Path | None, problems: list[Problem]) -> tuple[dict[str, Any], bool]:
     if path is None or not path.exists():
         return {}, False
     try:
         return tomllib.loads(path.read_text(encoding="utf-8")), True
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+        text = f"not a TOML file: {error}"
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        text = f"cannot be read: {error.strerror}"
+    problems.append(Problem(str(path), "", "", text, f"{path}: {text}"))
+    return {}, True
+
+
+def _wrong_in_file(place: str, name: str, shown: str, wanted: str) -> Problem:
+    text = f"should be {wanted}"
+    return Problem(place, name, shown, text, f"{place}: {name} = {shown}: {text}")
+
+
+def _wrong_in_environment(name: str, key: Key, value: str) -> Problem:
+    text, shown = f"should be {key.wanted}", _shown(value, key)
+    line = f"environment: {key.env}={shown}: {text}"
+    return Problem(f"environment {key.env}", name, shown, text, line)
 
 
 def _flatten(
@@ -111,34 +176,26 @@ def _flatten(
     return flat
 
 
-def _from_file(value: Any, key: Key, name: str, path: Path | None) -> Any:
+def _fits(value: Any, key: Key) -> bool:
     accepted: dict[str, tuple[type, ...]] = {
         "str": (str,),
         "bool": (bool,),
         "int": (int,),
         "float": (int, float),
+        "size": (int, str),
         "list": (list,),
         "table": (dict,),
         "any": (object,),
     }
-    wrong_bool = isinstance(value, bool) and key.kind in ("int", "float")
-    if wrong_bool or not isinstance(value, accepted[key.kind]):
-        raise ConfigError(f"{path}: {name} = {_shown(value, key)}: should be {_WANTED[key.kind]}")
-    return value
-
-
-def _from_env(text: str, key: Key) -> Any:
-    try:
-        return _parse(text, key.kind)
-    except ValueError as error:
-        raise ConfigError(
-            f"environment: {key.env}={_shown(text, key)}: should be {_WANTED[key.kind]}"
-        ) from error
+    if isinstance(value, str) and value in key.words:
+        return True
+    wrong_bool = isinstance(value, bool) and key.kind in ("int", "float", "size")
+    return not wrong_bool and isinstance(value, accepted[key.kind])
 
 
 def _parse(text: str, kind: Kind) -> Any:
     match kind:
-        case "str" | "any":
+        case "str" | "any" | "size":
             return text
         case "int":
             if not re.fullmatch(r"[+-]?\d+", text):

@@ -7,94 +7,67 @@ Environment overrides the file, defaults apply always.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
-from foundation.layered_config import ConfigError, load_layers
-from offloader.setting_keys import API_TYPES, KEYS, LOG_LEVELS
+from foundation.layered_config import ConfigError, LayeredConfig, Problem, read_layers
+from offloader.capacity_auto import calls_that_fit, read_machine
+from offloader.setting_groups import (
+    ApiSettings,
+    DockerSettings,
+    JobsSettings,
+    LoggerSettings,
+    NetworkSettings,
+    ProcessSettings,
+    Settings,
+    TlsSettings,
+)
+from offloader.setting_keys import API_TYPES, KEYS, LOG_LEVELS, PULL_POLICIES
+from offloader.setting_reader import Reader
+from offloader.setting_values import (
+    parse_extra_hosts,
+    parse_proxy,
+    parse_retention,
+    parse_site_urls,
+    parse_size,
+    split_address,
+)
 
+__all__ = [
+    "ApiSettings",
+    "DockerSettings",
+    "JobsSettings",
+    "LoggerSettings",
+    "NetworkSettings",
+    "ProcessSettings",
+    "Reading",
+    "Settings",
+    "TlsSettings",
+    "default_state_dir",
+    "load_settings",
+    "read_settings",
+]
 
-@dataclass(frozen=True, slots=True)
-class TlsSettings:
-    enable: bool
-    cert_file: str
-    cert_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class ApiSettings:
-    listen_address: str
-    tls: TlsSettings
-    enable_admin: bool
-    admin_secret_key: str = field(repr=False)
-    allow_self_registration: bool
-    expiration_minutes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessSettings:
-    """The process backend's own group."""
-
-    jobs_dir: Path
-    models_dir: str
-    recorder_command: tuple[str, ...]
-    transcriber_command: tuple[str, ...]
-    stop_grace_s: float
-    log_max_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class JobsSettings:
-    api_type: str
-    max_concurrent_jobs: int
-    failed_jobs_retention: timedelta | None
-    """None: for ever."""
-    completed_jobs_retention: timedelta | None
-    """None: for ever."""
-    admission_wait_s: float
-    min_free_disk_bytes: int | None
-    """None: not looked at."""
-    post_call_slots: int
-    outbox_max_age: timedelta | None
-    """None: for ever."""
-    image_registry: str
-    check_runners: bool
-    """Off when DEV_MODE or TEST_MODE is `true`."""
-    docker: Mapping[str, Any]
-    """The docker backend's keys by their last name."""
-    kubernetes: Mapping[str, Any]
-    """The kubernetes backend's keys by their last name."""
-    process: ProcessSettings
+_SWEPT: Final = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev/shm"))
+"""Emptied by the system, at the next start at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
-class LoggerSettings:
-    enable_console: bool
-    console_json: bool
-    console_level: str
-    enable_file: bool
-    file_json: bool
-    file_level: str
-    file_location: str
-    file_wanted: bool
-    """Somebody asked for the file; otherwise a place that cannot be written is only a warning."""
+class Reading:
+    """What was read: settings, and every problem. The settings are of use only without problems."""
 
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything the service can be told, validated."""
-
-    api: ApiSettings
-    data_source: str
-    jobs: JobsSettings
-    logger: LoggerSettings
-    warnings: tuple[str, ...]
-    """What the admin should know: unknown keys by name, a missing file."""
+    settings: Settings
+    problems: tuple[Problem, ...]
+    unknown: tuple[str, ...]
+    values: Mapping[str, Any]
+    """Every key, with the defaults that depend on the machine."""
+    sources: Mapping[str, str]
+    """`default`, `file` or the variable's name."""
+    file_found: bool
 
 
 def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
@@ -103,20 +76,31 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     Raises:
         ConfigError: with the key, where its value came from and the text of job-service.md 3.
     """
-    config = load_layers(KEYS, path=path, environ=environ)
-    state_dir = default_state_dir(environ)
-    defaults = {
-        "store.data_source": str(state_dir / "offloader.db"),
-        "jobs.process.jobs_dir": str(state_dir / "jobs"),
-    }
-    values = {k: defaults[k] if v is None else v for k, v in config.values.items()}
-    reader = _Reader(values, config.sources, path)
-    return Settings(
+    reading = read_settings(path, environ)
+    if reading.problems:
+        raise ConfigError(str(reading.problems[0]))
+    return reading.settings
+
+
+def read_settings(path: Path, environ: Mapping[str, str]) -> Reading:
+    """Like `load_settings`, but tells of every problem there is."""
+    config = read_layers(KEYS, path=path, environ=environ)
+    defaults = _machine_defaults(config, environ)
+    reader = Reader(config, path, defaults=defaults)
+    settings = Settings(
         api=_api(reader),
         data_source=reader.text("store.data_source", "DataSource"),
         jobs=_jobs(reader, environ),
         logger=_logger(reader),
-        warnings=_warnings(path, found=config.file_found, unknown=config.unknown),
+        warnings=_warnings(path, config, environ, data_source=reader["store.data_source"]),
+    )
+    return Reading(
+        settings=settings,
+        problems=tuple(reader.problems),
+        unknown=config.unknown,
+        values=MappingProxyType({name: reader[name] for name in KEYS}),
+        sources=config.sources,
+        file_found=config.file_found,
     )
 
 
@@ -133,61 +117,36 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
     return Path(home) / "calls-offloader"
 
 
-def parse_retention(text: str) -> timedelta | None:
-    """`30d`, `12h`, `90m`; `0` in any unit means for ever (None).
-
-    Raises:
-        ValueError: with the text of job-service.md 3.
-    """
-    match = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
-    if match is None and text != "0":
-        raise ValueError("invalid retention time format")
-    if match is None or int(match[1]) == 0:
-        return None
-    unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[match[2]]
-    return int(match[1]) * unit
-
-
-class _Reader:
-    """Gives values out and turns complaints into errors that say where the value came from."""
-
-    def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str], path: Path) -> None:
-        self._values, self._sources, self._path = values, sources, path
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def given(self, name: str) -> bool:
-        return self._sources[name] != "default"
-
-    def group(self, prefix: str) -> Mapping[str, Any]:
-        """The values below `prefix`, by their last name."""
-        names = [name for name in self._values if name.startswith(prefix)]
-        return MappingProxyType({n.removeprefix(prefix): self._values[n] for n in names})
-
-    def text(self, name: str, field_name: str) -> str:
-        """A text that must not be empty."""
-        value = str(self[name])
-        if not value.strip():
-            raise self.error(name, f"invalid {field_name} value: should not be empty")
-        return value
-
-    def error(self, name: str, text: str) -> ConfigError:
-        source = self._sources[name]
-        places = {
-            "file": str(self._path),
-            "default": f"not set in {self._path} or {KEYS[name].env}",
-        }
-        place = places.get(source, f"environment {source}")
-        return ConfigError(f"{place}: {name}: {text}")
+def _machine_defaults(config: LayeredConfig, environ: Mapping[str, str]) -> dict[str, Any]:
+    state_dir = default_state_dir(environ)
+    data_source = config.values["store.data_source"] or str(state_dir / "offloader.db")
+    socket = state_dir / "offloader.sock"
+    if "://" not in data_source:
+        store = Path(data_source)
+        inside = store.is_dir() or data_source.endswith("/")
+        socket = store / "offloader.sock" if inside else store.with_suffix(".sock")
+    return {
+        "store.data_source": str(state_dir / "offloader.db"),
+        "api.admin_socket": str(socket.absolute()),
+        "jobs.process.jobs_dir": str(state_dir / "jobs"),
+        "jobs.http_proxy": _own_proxy(environ, "HTTP_PROXY"),
+        "jobs.https_proxy": _own_proxy(environ, "HTTPS_PROXY"),
+        "jobs.no_proxy": environ.get("NO_PROXY") or environ.get("no_proxy", ""),
+    }
 
 
-def _api(reader: _Reader) -> ApiSettings:
-    address = reader.text("api.http.listen_address", "ListenAddress")
+def _own_proxy(environ: Mapping[str, str], name: str) -> str:
+    """The service's own proxy; one of a kind that jobs cannot use is none for them (and a warning)."""
     try:
-        split_address(address)
-    except ValueError as error:
-        raise reader.error("api.http.listen_address", str(error)) from error
+        return parse_proxy(environ.get(name) or environ.get(name.lower(), ""))
+    except ValueError:
+        return ""
+
+
+def _api(reader: Reader) -> ApiSettings:
+    address = reader.text("api.http.listen_address", "ListenAddress")
+    if address.strip():
+        reader.parsed("api.http.listen_address", split_address, stand_in=("", 0))
     tls = TlsSettings(
         reader["api.http.tls.enable"],
         reader["api.http.tls.cert_file"],
@@ -196,13 +155,14 @@ def _api(reader: _Reader) -> ApiSettings:
     for name, field_name in (("cert_file", "CertFile"), ("cert_key", "CertKey")):
         if tls.enable and not getattr(tls, name):
             text = f"invalid TLS config: invalid {field_name} value: should not be empty"
-            raise reader.error(f"api.http.tls.{name}", text)
+            reader.complain(f"api.http.tls.{name}", text)
     if reader["api.security.enable_admin"]:
         reader.text("api.security.admin_secret_key", "AdminSecretKey")
     expiration = "api.security.session_cache.expiration_minutes"
     if reader[expiration] <= 0:
         text = "invalid ExpirationMinutes value: should be a positive number"
-        raise reader.error(expiration, text)
+        reader.complain(expiration, text)
+    socket = reader["api.admin_socket"]
     return ApiSettings(
         listen_address=address,
         tls=tls,
@@ -210,125 +170,156 @@ def _api(reader: _Reader) -> ApiSettings:
         admin_secret_key=reader["api.security.admin_secret_key"],
         allow_self_registration=reader["api.security.allow_self_registration"],
         expiration_minutes=reader[expiration],
+        admin_socket=Path(socket).absolute() if socket else None,
+        admin_socket_wanted=reader.given("api.admin_socket"),
     )
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Host (may be empty) and port of `host:port`; IPv6 hosts stand in brackets.
-
-    Raises:
-        ValueError: another form.
-    """
-    host, colon, port = address.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or (":" in host and not bracketed) or not re.fullmatch(r"[0-9]{1,5}", port):
-        raise ValueError(f'invalid ListenAddress value: "{address}": should be host:port or :port')
-    if int(port) > 65535:
-        raise ValueError(f'invalid ListenAddress value: "{address}": the port is above 65535')
-    return host[1:-1] if bracketed else host, int(port)
-
-
-def _jobs(reader: _Reader, environ: Mapping[str, str]) -> JobsSettings:
+def _jobs(reader: Reader, environ: Mapping[str, str]) -> JobsSettings:
     if reader["jobs.api_type"] not in API_TYPES:
-        text = f"invalid APIType value: {reader['jobs.api_type']}"
-        raise reader.error("jobs.api_type", text)
-    if reader["jobs.max_concurrent_jobs"] <= 0:
-        text = "invalid MaxConcurrentJobs value: should be greater than zero"
-        raise reader.error("jobs.max_concurrent_jobs", text)
+        text = f"invalid APIType value: {reader['jobs.api_type']}: should be one of {' '.join(API_TYPES)}"
+        reader.complain("jobs.api_type", text)
+    post_call_slots = int(reader.at_least("jobs.post_call_slots", 0))
     return JobsSettings(
         api_type=reader["jobs.api_type"],
-        max_concurrent_jobs=reader["jobs.max_concurrent_jobs"],
+        max_concurrent_jobs=_max_concurrent_jobs(reader, post_call_slots),
         failed_jobs_retention=_retention(reader, "jobs.failed_jobs_retention_time"),
         completed_jobs_retention=_retention(reader, "jobs.completed_jobs_retention_time"),
-        admission_wait_s=_at_least(reader, "jobs.admission_wait_s", 0),
-        min_free_disk_bytes=_size(reader, "jobs.min_free_disk"),
-        post_call_slots=int(_at_least(reader, "jobs.post_call_slots", 0)),
+        admission_wait_s=reader.at_least("jobs.admission_wait_s", 0),
+        min_free_disk_bytes=_size(reader, "jobs.min_free_disk") or None,
+        post_call_slots=post_call_slots,
         outbox_max_age=_retention(reader, "jobs.outbox_max_age"),
         image_registry=reader["jobs.image_registry"],
+        runner_images=_texts(reader, "jobs.runner_images"),
+        use_reference_images=reader["jobs.use_reference_images"],
         check_runners="true" not in (environ.get("DEV_MODE"), environ.get("TEST_MODE")),
-        docker=reader.group("jobs.docker."),
+        network=_network(reader),
+        docker=_docker(reader),
         kubernetes=reader.group("jobs.kubernetes."),
         process=_process(reader),
     )
 
 
-def _at_least(reader: _Reader, name: str, least: float) -> float:
-    value = reader[name]
-    if not least <= value < 2**31:
-        raise reader.error(name, f"{value}: should be a number that is at least {least:g}")
-    return float(value)
+def _max_concurrent_jobs(reader: Reader, post_call_slots: int) -> int:
+    value = reader["jobs.max_concurrent_jobs"]
+    if value == "auto":
+        own_limits = reader["jobs.api_type"] == "process"
+        return calls_that_fit(read_machine(own_limits=own_limits), post_call_slots=post_call_slots)
+    if value <= 0:
+        text = "invalid MaxConcurrentJobs value: should be greater than zero"
+        reader.complain("jobs.max_concurrent_jobs", text)
+    return int(value)
 
 
-def _size(reader: _Reader, name: str) -> int | None:
-    try:
-        return parse_size(reader[name]) or None
-    except ValueError as error:
-        raise reader.error(name, str(error)) from error
-
-
-def parse_size(text: str) -> int:
-    """Bytes of `5GiB`, `500MiB`, `1048576`.
-
-    Raises:
-        ValueError: another form.
-    """
-    match = re.fullmatch(r"([0-9]{1,15})\s*(B|KiB|MiB|GiB|TiB)?", text.strip())
-    if match is None:
-        raise ValueError(f"{text!r}: should be a number of bytes, or a size such as 500MiB or 5GiB")
-    power = ("B", "KiB", "MiB", "GiB", "TiB").index(match[2] or "B")
-    return int(match[1]) << (10 * power)
-
-
-def _retention(reader: _Reader, name: str) -> timedelta | None:
-    try:
-        return parse_retention(reader[name])
-    except ValueError as error:
-        raise reader.error(name, str(error)) from error
-
-
-def _process(reader: _Reader) -> ProcessSettings:
-    for name, least in (("stop_grace_s", 0), ("log_max_bytes", 64 * 1024)):
-        value = reader[f"jobs.process.{name}"]
-        if not least <= value < 2**40:
-            text = f"{value}: should be a number that is at least {least}"
-            raise reader.error(f"jobs.process.{name}", text)
-    return ProcessSettings(
-        jobs_dir=Path(reader.text("jobs.process.jobs_dir", "JobsDir")).absolute(),
-        models_dir=str(Path(reader["jobs.process.models_dir"]).absolute())
-        if reader["jobs.process.models_dir"]
-        else "",
-        recorder_command=_command(reader, "jobs.process.recorder_command"),
-        transcriber_command=_command(reader, "jobs.process.transcriber_command"),
-        stop_grace_s=float(reader["jobs.process.stop_grace_s"]),
-        log_max_bytes=reader["jobs.process.log_max_bytes"],
+def _network(reader: Reader) -> NetworkSettings:
+    ca_cert_file = reader["jobs.ca_cert_file"]
+    none: dict[str, str] = {}
+    overrides = reader.parsed("jobs.site_url_overrides", parse_site_urls, stand_in=none)
+    return NetworkSettings(
+        ca_cert_file=Path(ca_cert_file).absolute() if ca_cert_file else None,
+        http_proxy=reader.parsed("jobs.http_proxy", parse_proxy, stand_in=""),
+        https_proxy=reader.parsed("jobs.https_proxy", parse_proxy, stand_in=""),
+        no_proxy=reader["jobs.no_proxy"],
+        site_url_overrides=MappingProxyType(overrides),
+        extra_hosts=reader.parsed("jobs.extra_hosts", parse_extra_hosts, stand_in=()),
     )
 
 
-def _command(reader: _Reader, name: str) -> tuple[str, ...]:
-    command = tuple(reader[name])
-    if not command or not all(isinstance(part, str) and part for part in command):
-        raise reader.error(name, "should be a list of texts: the program, then its arguments")
-    return command
+def _docker(reader: Reader) -> DockerSettings:
+    policy = reader["jobs.docker.pull_policy"]
+    if policy not in PULL_POLICIES:
+        text = f'"{policy}": should be one of {" ".join(PULL_POLICIES)}'
+        reader.complain("jobs.docker.pull_policy", text)
+    return DockerSettings(
+        output_logs=reader["jobs.docker.output_logs"],
+        network=reader["jobs.docker.network"],
+        host=reader["jobs.docker.host"],
+        memory_bytes=_size(reader, "jobs.docker.memory", least=256 << 20, or_zero=True) or None,
+        cpus=reader.at_least("jobs.docker.cpus", 0) or None,
+        pids=int(reader.at_least("jobs.docker.pids", 64)),
+        log_max_bytes=_size(reader, "jobs.docker.log_max_size", least=64 << 10),
+        pull_policy=policy,
+        models_dir=reader["jobs.docker.models_dir"],
+        instance=reader.text("jobs.docker.instance", "Instance"),
+    )
 
 
-def _logger(reader: _Reader) -> LoggerSettings:
+def _process(reader: Reader) -> ProcessSettings:
+    models_dir = reader["jobs.process.models_dir"]
+    return ProcessSettings(
+        jobs_dir=Path(reader.text("jobs.process.jobs_dir", "JobsDir")).absolute(),
+        models_dir=str(Path(models_dir).absolute()) if models_dir else "",
+        recorder_command=_command(reader, "jobs.process.recorder_command"),
+        transcriber_command=_command(reader, "jobs.process.transcriber_command"),
+        stop_grace_s=reader.at_least("jobs.process.stop_grace_s", 0),
+        log_max_bytes=int(reader.at_least("jobs.process.log_max_bytes", 64 << 10, below=2**40)),
+        memory_max_bytes=_size(reader, "jobs.process.memory_max", least=64 << 20, or_zero=True),
+    )
+
+
+def _logger(reader: Reader) -> LoggerSettings:
     values = dict(reader.group("logger."))
     del values["enable_color"]
     if not (values["enable_console"] or values["enable_file"]):
-        raise reader.error("logger.enable_console", "should enable at least one logging target")
+        reader.complain("logger.enable_console", "should enable at least one logging target")
     for target, field_name in (("console", "ConsoleLevel"), ("file", "FileLevel")):
         level = values[f"{target}_level"]
         if values[f"enable_{target}"] and level.lower() not in LOG_LEVELS:
             text = f'invalid {field_name} value "{level}": should be one of {" ".join(LOG_LEVELS)}'
-            raise reader.error(f"logger.{target}_level", text)
+            reader.complain(f"logger.{target}_level", text)
     if values["enable_file"]:
         reader.text("logger.file_location", "FileLocation")
+    values["file_max_bytes"] = _size(reader, "logger.file_max_size", least=64 << 10)
+    del values["file_max_size"]
+    values["file_max_age"] = _retention(reader, "logger.file_max_age")
+    values["file_keep"] = int(reader.at_least("logger.file_keep", 1, below=1000))
     asked = reader.given("logger.enable_file") or reader.given("logger.file_location")
     return LoggerSettings(**values, file_wanted=asked)
 
 
-def _warnings(path: Path, *, found: bool, unknown: tuple[str, ...]) -> tuple[str, ...]:
-    warnings = [f"{path}: unknown key {name}: it has no effect" for name in unknown]
-    if not found:
+def _size(reader: Reader, name: str, *, least: int = 0, or_zero: bool = False) -> int:
+    size = reader.parsed(name, parse_size, stand_in=least)
+    if size < least and not (or_zero and size == 0):
+        reader.complain(name, f"{reader[name]!r}: should be at least {least} bytes")
+    return size
+
+
+def _retention(reader: Reader, name: str) -> timedelta | None:
+    return reader.parsed(name, parse_retention, stand_in=None)
+
+
+def _command(reader: Reader, name: str) -> tuple[str, ...]:
+    command = tuple(reader[name])
+    if not command or not all(isinstance(part, str) and part for part in command):
+        reader.complain(name, "should be a list of texts: the program, then its arguments")
+    return command
+
+
+def _texts(reader: Reader, name: str) -> Mapping[str, str]:
+    table = reader[name]
+    if not all(isinstance(value, str) and value for value in table.values()):
+        reader.complain(name, "should be a table of texts that are not empty")
+    return MappingProxyType(dict(table))
+
+
+def _warnings(
+    path: Path, config: LayeredConfig, environ: Mapping[str, str], *, data_source: str
+) -> tuple[str, ...]:
+    warnings = [f"{path}: unknown key {name}: it has no effect" for name in config.unknown]
+    if not config.file_found:
         warnings.append(f"{path}: no such file: defaults and environment apply")
+    place = Path(data_source).absolute()
+    if "://" not in data_source and any(swept in place.parents for swept in _SWEPT):
+        warnings.append(
+            f"store.data_source: {data_source}: the system empties this place from time to time; "
+            "put the database where it lasts, such as /var/lib/calls-offloader"
+        )
+    for name, key in (("HTTP_PROXY", "jobs.http_proxy"), ("HTTPS_PROXY", "jobs.https_proxy")):
+        unset = config.sources[key] == "default"
+        if (
+            unset
+            and (environ.get(name) or environ.get(name.lower()))
+            and not _own_proxy(environ, name)
+        ):
+            warnings.append(f"environment {name}: no HTTP proxy: jobs go without; set {key}")
     return tuple(warnings)

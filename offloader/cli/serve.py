@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from socket import socket
-
-import uvicorn
 
 from foundation.layered_config import ConfigError
 from foundation.logs import get_logger
 from foundation.shutdown import Shutdown, shutdown_on_signals
 from offloader.app import Offloader, running_offloader
-from offloader.listen import bind
+from offloader.http_server import HttpServer
+from offloader.listen import bind, bind_local
 from offloader.logging_setup import set_up_logging
-from offloader.settings import Settings, TlsSettings, load_settings
+from offloader.settings import ApiSettings, Settings, load_settings
 from offloader.version import BUILD_VERSION
-
-_KEEP_ALIVE_S = 75
-"""Longer than the pause between a recording's and its transcription's request, so that TLS is paid once."""
-_OPEN_REQUESTS_S = 5
-"""How long requests that are being answered may still take when everything else has ended."""
 
 log = get_logger()
 
@@ -42,31 +35,64 @@ def serve(config_path: Path) -> int:
     set_up_logging(settings.logger)
     for warning in settings.warnings:
         log.warning("config.warning", text=warning)
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
-        return runner.run(_serve(settings, sockets, os.environ))
+    local = _local_socket(settings.api)
+    try:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            return runner.run(_serve(settings, sockets, local, os.environ))
+    finally:
+        if local is not None and settings.api.admin_socket is not None:
+            settings.api.admin_socket.unlink(missing_ok=True)
 
 
-async def _serve(settings: Settings, sockets: list[socket], environ: Mapping[str, str]) -> int:
+def _local_socket(api: ApiSettings) -> socket | None:
+    """The admin's socket; where nobody asked for it, being without is only a warning."""
+    if api.admin_socket is None:
+        return None
+    try:
+        return bind_local(api.admin_socket)
+    except ConfigError as error:
+        if api.admin_socket_wanted:
+            raise
+        log.warning("admin_socket.unusable", reason=str(error))
+        return None
+
+
+async def _serve(
+    settings: Settings,
+    sockets: list[socket],
+    local: socket | None,
+    environ: Mapping[str, str],
+) -> int:
     with shutdown_on_signals() as shutdown:
         async with running_offloader(settings, environ=environ) as offloader:
-            server = _Server(_server_config(offloader, settings.api.tls))
+            http = HttpServer(offloader.app, tls=settings.api.tls, new_loop=_new_loop)
+            servers = [(http, sockets)]
+            if local is not None:
+                servers.append((HttpServer(offloader.local_app), [local]))
             async with asyncio.TaskGroup() as tasks:
-                serving = tasks.create_task(server.serve(sockets=sockets), name="http")
+                serving = [
+                    tasks.create_task(server.serve(sockets=bound), name="http")
+                    for server, bound in servers
+                ]
                 log.info(
                     f"offloader: listening on {settings.api.listen_address}",  # noqa: G004 - for people
                     version=BUILD_VERSION,
                     tls=settings.api.tls.enable,
                     backend=settings.jobs.api_type,
                 )
-                return await _until_told(offloader, server, serving, shutdown)
+                code = await _until_told(offloader, serving, shutdown)
+                for server, _ in servers:
+                    server.should_exit = True
+        log.info("offloader: ended")
+        return code
 
 
 async def _until_told(
-    offloader: Offloader, server: _Server, serving: asyncio.Task[None], shutdown: Shutdown
+    offloader: Offloader, serving: list[asyncio.Task[None]], shutdown: Shutdown
 ) -> int:
     requested = asyncio.ensure_future(shutdown.requested.wait())
-    await asyncio.wait((requested, serving), return_when=asyncio.FIRST_COMPLETED)
-    if serving.done():
+    await asyncio.wait((requested, *serving), return_when=asyncio.FIRST_COMPLETED)
+    if any(task.done() for task in serving):
         requested.cancel()
         log.error("http.ended", reason="the HTTP server ended by itself")
         return 1
@@ -74,40 +100,7 @@ async def _until_told(
     clean = await offloader.drain(hurry=shutdown.hurry)
     if not clean:
         log.error("shutdown.jobs_left", reason="some jobs did not end")
-    server.should_exit = True
-    await serving
-    log.info("offloader: ended")
     return 0 if clean else 1
-
-
-class _Server(uvicorn.Server):
-    """Signals belong to the service, which has jobs to end first."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _server_config(offloader: Offloader, tls: TlsSettings) -> uvicorn.Config:
-    try:
-        config = uvicorn.Config(
-            offloader.app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_OPEN_REQUESTS_S,
-            ssl_certfile=tls.cert_file if tls.enable else None,
-            ssl_keyfile=tls.cert_key if tls.enable else None,
-        )
-        config.load()
-    except OSError as error:
-        raise ConfigError(
-            f"api.http.tls: certificate {tls.cert_file} or key {tls.cert_key} cannot be used: "
-            f"{error.strerror or error}"
-        ) from error
-    return config
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

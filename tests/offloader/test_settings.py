@@ -9,7 +9,8 @@ import pytest
 
 from foundation.layered_config import ConfigError
 from offloader.setting_keys import KEYS
-from offloader.settings import Settings, load_settings, parse_retention, split_address
+from offloader.setting_values import parse_retention, split_address
+from offloader.settings import Settings, load_settings
 
 NOWHERE = Path("/nonexistent/config.toml")
 

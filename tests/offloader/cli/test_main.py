@@ -37,7 +37,7 @@ def test_the_original_command_line_reads_the_file_too(
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        ({"JOBS_APITYPE": "docker"}, ConfigError, 'jobs.api_type = "docker": this release cannot'),
+        ({"JOBS_APITYPE": "celery"}, ConfigError, 'jobs.api_type = "celery": this release cannot'),
         ({"STORE_DATASOURCE": "/proc/x/store.db"}, StoreError, "database /proc/x/store.db: "),
         ({"JOBS_PROCESS_JOBSDIR": "/proc/x"}, BackendError, "jobs_dir: cannot make /proc/x"),
     ],
@@ -50,3 +50,28 @@ async def test_a_service_that_cannot_start_says_why(
     with pytest.raises(error, match=text):
         async with running_offloader(settings, environ={}):
             pass
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["jobs"],
+        ["jobs", "list", "--limit", "0"],
+        ["clients", "add"],
+        ["config", "chck"],
+        ["drain", "x"],
+    ],
+)
+def test_bad_usage_is_code_2_with_the_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: offloader" in capsys.readouterr().err
+
+
+def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "exit codes: 0 done; 1 refused" in capsys.readouterr().out

@@ -88,13 +88,16 @@ def environment(directory: Path, port: int, **changes: str) -> dict[str, str]:
 
 
 async def run(
-    directory: Path, variables: dict[str, str], *arguments: str
+    directory: Path,
+    variables: dict[str, str],
+    *arguments: str,
+    stdout: int = asyncio.subprocess.DEVNULL,
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "offloader", *arguments),
         env=variables,
         cwd=directory,
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
 
@@ -172,6 +175,36 @@ async def test_a_polite_end_stops_the_jobs_and_waits_for_them(start: Start, tmp_
     assert (tmp_path / "jobs" / job_id / "job.log").read_text() == "ready\npolite\n"
     finished = [json.loads(line) for line in service.log if "job.finished" in line]
     assert [(line["stop_reason"], line["exit_code"]) for line in finished] == [("requested", 4)]
+
+
+async def test_the_local_socket_serves_the_commands_and_is_removed_at_the_end(
+    start: Start, tmp_path: Path
+) -> None:
+    service = await start()
+    path = tmp_path / "store.sock"
+    assert path.stat().st_mode & 0o777 == 0o600
+    variables = environment(tmp_path, 0)
+    status = await run(tmp_path, variables, "status", "--safe", stdout=asyncio.subprocess.PIPE)
+    out, err = await status.communicate()
+    assert (status.returncode, err) == (0, b"")
+    assert b"safe to restart:      yes" in out
+    assert await service.end(signal.SIGTERM) == 0
+    assert not path.exists()
+    gone = await run(tmp_path, variables, "status")
+    _, complaint = await gone.communicate()
+    assert gone.returncode == 3
+    assert f"the service has no socket {path}" in complaint.decode()
+
+
+async def test_a_second_service_on_the_same_store_leaves_the_first_ones_socket_alone(
+    start: Start, tmp_path: Path
+) -> None:
+    await start()
+    second = await start()
+    warned = [line for line in second.log if "admin_socket.unusable" in line]
+    assert len(warned) == 1
+    assert await second.end(signal.SIGTERM) == 0
+    assert (tmp_path / "store.sock").exists()
 
 
 async def test_a_taken_port_is_an_error_that_names_port_and_setting(tmp_path: Path) -> None:

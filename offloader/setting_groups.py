@@ -1,0 +1,148 @@
+"""The settings as frozen groups, validated. `settings.py` makes them, `setting_keys.py` explains them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from offloader.setting_values import normal_site_url
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    enable: bool
+    cert_file: str
+    cert_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    listen_address: str
+    tls: TlsSettings
+    enable_admin: bool
+    admin_secret_key: str = field(repr=False)
+    allow_self_registration: bool
+    expiration_minutes: int
+    admin_socket: Path | None
+    """None: there is none."""
+    admin_socket_wanted: bool
+    """Somebody asked for it; otherwise a place where it cannot be is only a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """The process backend's own group."""
+
+    jobs_dir: Path
+    models_dir: str
+    recorder_command: tuple[str, ...]
+    transcriber_command: tuple[str, ...]
+    stop_grace_s: float
+    log_max_bytes: int
+    memory_max_bytes: int = 0
+    """0: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSettings:
+    """The docker backend's own group."""
+
+    output_logs: bool
+    network: str
+    """Network mode; empty: the engine's default bridge."""
+    host: str
+    """Empty: as the docker SDK finds it."""
+    memory_bytes: int | None
+    """None: no limit."""
+    cpus: float | None
+    """None: no limit."""
+    pids: int
+    log_max_bytes: int
+    pull_policy: str
+    """One of `PULL_POLICIES`."""
+    models_dir: str = ""
+    """Directory on the engine's host, or a volume's name, mounted at /models; empty: what the image has."""
+    instance: str = "default"
+    """Services that share an engine and no store must differ in it; replicas must not."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """What jobs of every backend are told about the network they live in."""
+
+    ca_cert_file: Path | None
+    http_proxy: str = field(repr=False)
+    """May hold a password. Empty: none."""
+    https_proxy: str = field(repr=False)
+    no_proxy: str
+    site_url_overrides: Mapping[str, str]
+    """Both sides as `normal_site_url` writes them."""
+    extra_hosts: tuple[tuple[str, str], ...]
+    """Name and address."""
+
+    def site_url_for_jobs(self, site_url: str) -> str:
+        """Under which URL a job reaches the site that the plugin calls `site_url`."""
+        try:
+            return self.site_url_overrides.get(normal_site_url(site_url), site_url)
+        except ValueError:
+            return site_url  # the job will refuse it with the wire's own text
+
+
+@dataclass(frozen=True, slots=True)
+class JobsSettings:
+    api_type: str
+    max_concurrent_jobs: int
+    """`auto` is a number here."""
+    failed_jobs_retention: timedelta | None
+    """None: for ever."""
+    completed_jobs_retention: timedelta | None
+    """None: for ever."""
+    admission_wait_s: float
+    min_free_disk_bytes: int | None
+    """None: not looked at."""
+    post_call_slots: int
+    outbox_max_age: timedelta | None
+    """None: for ever."""
+    image_registry: str
+    runner_images: Mapping[str, str]
+    """Runner name, `*` for any text, to image; what the admin set."""
+    use_reference_images: bool
+    check_runners: bool
+    """Off when DEV_MODE or TEST_MODE is `true`."""
+    network: NetworkSettings
+    docker: DockerSettings
+    kubernetes: Mapping[str, Any]
+    """The kubernetes backend's keys by their last name."""
+    process: ProcessSettings
+
+
+@dataclass(frozen=True, slots=True)
+class LoggerSettings:
+    enable_console: bool
+    console_json: bool
+    console_level: str
+    enable_file: bool
+    file_json: bool
+    file_level: str
+    file_location: str
+    file_max_bytes: int
+    file_max_age: timedelta | None
+    """None: by size alone."""
+    file_keep: int
+    file_wanted: bool
+    """Somebody asked for the file; otherwise a place that cannot be written is only a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the service can be told, validated."""
+
+    api: ApiSettings
+    data_source: str
+    jobs: JobsSettings
+    logger: LoggerSettings
+    warnings: tuple[str, ...]
+    """What the admin should know: unknown keys by name, a missing file."""
