@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check bench format clean
+.PHONY: help demo images test slow check bench format clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,7 +20,10 @@ $(STAMP): uv.lock pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP) ## record, transcribe and caption a real call on this machine; results in demo-output/
-	@exec $(BIN)/python -m testbed.demo $(DEMO_ARGS)
+	@exec $(BIN)/python -m testbed.demo $(if $(BACKEND),--backend=$(BACKEND)) $(DEMO_ARGS)
+
+images: ## build the container images (BASE=debootstrap without a registry); then make demo BACKEND=docker
+	@BASE="$(BASE)" BUILD_CA="$(BUILD_CA)" images/build.sh
 
 test: $(STAMP) ## the tests that need nothing but this machine (under 5 minutes)
 	@$(BIN)/pytest -m "not slow" $(TEST_ARGS)

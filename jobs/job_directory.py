@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from foundation.logs import get_logger
-from jobs.settings import JobSettings, SettingsError
+from jobs.settings import JobSettings, SettingsError, read_auth_token
 
 _FILE: Final = "job.json"
 _UNSAFE: Final = re.compile(r'[\\:*?"<>|/\s]')
@@ -34,7 +34,7 @@ def load(
     *,
     overrides: Mapping[str, str],
 ) -> tuple[Settings, str]:
-    """The settings of a dead job and the name of its files. AUTH_TOKEN has to come from the environment;
+    """The settings of a dead job and the name of its files. The token has to come from the environment;
     the variables in `overrides` (variable to settings field) may, and then win. Blocks.
 
     Raises:
@@ -50,7 +50,7 @@ def load(
     for variable, key in overrides.items():
         if environ.get(variable):
             document[key] = environ[variable].removesuffix("/")
-    auth_token = environ.get("AUTH_TOKEN", "")
+    auth_token = read_auth_token(environ)
     if not auth_token:
         raise SettingsError("AuthToken cannot be empty")
     directory = directory.absolute()

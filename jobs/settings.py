@@ -76,7 +76,7 @@ def read_common(environ: Mapping[str, str], *, job_id_variable: str) -> JobSetti
         site_url=_site_url(environ.get("SITE_URL", "")),
         call_id=_id(environ, "CALL_ID", "CallID"),
         post_id=_id(environ, "POST_ID", "PostID"),
-        auth_token=_id(environ, "AUTH_TOKEN", "AuthToken"),
+        auth_token=_id({"AUTH_TOKEN": read_auth_token(environ)}, "AUTH_TOKEN", "AuthToken"),
         job_id=_id(
             environ,
             job_id_variable,
@@ -85,6 +85,22 @@ def read_common(environ: Mapping[str, str], *, job_id_variable: str) -> JobSetti
         data_dir=Path(environ.get("DATA_DIR") or "/data"),
         ca_file=Path(ca_file) if ca_file else None,
     )
+
+
+def read_auth_token(environ: Mapping[str, str]) -> str:
+    """AUTH_TOKEN, else what the file holds that AUTH_TOKEN_FILE names; empty when there is neither. Blocks.
+
+    Raises:
+        SettingsError: that file cannot be read.
+    """
+    path = environ.get("AUTH_TOKEN_FILE", "")
+    if environ.get("AUTH_TOKEN") or not path:
+        return environ.get("AUTH_TOKEN", "")
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it holds no token"
+        raise SettingsError(f"AUTH_TOKEN_FILE={path}: cannot be read: {reason}") from error
 
 
 def int_setting(

@@ -8,89 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
-import random
-import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 import httpx
 
 from foundation.process_stats import ProcessStats, read_process_stats
+from testbed.certificates import make_certificates
+from testbed.container_watch import ContainerWatch, EngineMissing
 from testbed.job_watch import JobProcess, death_of, find_jobs, job_stats
+from testbed.ports import HOST
 from testbed.processes import Death, Family, ProcessDied, StartFailed, describe_exit
+from testbed.stack_settings import IMAGES, StackSettings, offloader_environment, sfu_environment
 
-HOST: Final = "127.0.0.1"
 _READY_TIMEOUT_S: Final = 20.0
 _TAKE_DOWN_GRACE_S: Final = 6.0
 _WATCH_INTERVAL_S: Final = 0.25
 _POLL_S: Final = 0.05
 _SHIM_MOMENT_S: Final = 1.0
 """A job that ended gets this long to have its exit code written by its shim."""
-
-
-_FREE_RANGE: Final = (20_000, 32_000)
-"""Below what the system gives away by itself, and within what an SFU accepts (rtcd.md 1.3)."""
-
-
-class PortTaken(Exception):
-    """A port is in use; the message names it, who wants it and the setting."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where the servers listen; each can be changed by an option of the demo."""
-
-    sfu: int = 8045
-    media: int = 8443
-    plugin: int = 8065
-    offloader: int = 4545
-
-    @classmethod
-    def free(cls) -> Ports:
-        """Ports that nobody uses just now, for runs beside others."""
-        found: list[int] = []
-        while len(found) < len(fields(cls)):
-            port = random.randrange(*_FREE_RANGE)
-            if port not in found and _is_free(port):
-                found.append(port)
-        return cls(*found)
-
-    def check(self) -> None:
-        """Raises PortTaken when one of them cannot be had."""
-        _check_port(self.sfu, "tcp", "the SFU's API", "--sfu-port")
-        _check_port(self.media, "udp", "the SFU's media socket", "--media-port")
-        _check_port(self.plugin, "tcp", "the stand-in for Mattermost and Calls", "--plugin-port")
-        _check_port(self.offloader, "tcp", "the offloader", "--offloader-port")
-
-
-@dataclass(frozen=True, slots=True)
-class StackSettings:
-    """What to start, where."""
-
-    work_dir: Path
-    """Empty; databases, jobs, the stand-in's data."""
-    log_dir: Path
-    models_dir: Path
-    """One directory per model size."""
-    ports: Ports = field(default_factory=Ports)
-
-    @property
-    def site_url(self) -> str:
-        return f"http://{HOST}:{self.ports.plugin}"
-
-    @property
-    def jobs_dir(self) -> Path:
-        return self.work_dir / "jobs"
-
-    @property
-    def world_file(self) -> Path:
-        return self.work_dir / "stand-in" / "world.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +64,7 @@ class Stack:
         self._stats: dict[str, ProcessStats] = {}
         self._readers: list[asyncio.Task[None]] = []
         self._suspects: dict[Path, float] = {}
+        self._containers: ContainerWatch | None = None
 
     async def __aenter__(self) -> Self:
         """Raises PortTaken or StartFailed; nothing is left then."""
@@ -139,6 +81,8 @@ class Stack:
     async def watch(self) -> None:
         """Never returns; raises ProcessDied as soon as a needed process is gone. Also keeps the figures."""
         while True:
+            if self._containers is not None:
+                await asyncio.to_thread(self._containers.refresh)
             self.sample()
             death = self._first_death()
             if death is not None:
@@ -146,7 +90,9 @@ class Stack:
             await asyncio.sleep(_WATCH_INTERVAL_S)
 
     def jobs(self) -> list[JobProcess]:
-        """All jobs started so far."""
+        """All jobs started so far; of containers, as the watch has seen them last."""
+        if self._containers is not None:
+            return self._containers.jobs
         return find_jobs(self.settings.jobs_dir)
 
     def sample(self) -> None:
@@ -170,7 +116,8 @@ class Stack:
 
     async def start_talker(self, name: str, arguments: list[str]) -> asyncio.subprocess.Process:
         """Start one more Python module that talks by standard input and output, and watch it."""
-        process = await self._spawn(name, arguments, {}, talks=True)
+        trust = {"SSL_CERT_FILE": str(self.settings.ca_file)} if self.settings.tls else {}
+        process = await self._spawn(name, arguments, trust, talks=True)
         self._servers[name] = process
         return process
 
@@ -198,18 +145,34 @@ class Stack:
     async def _start(self) -> None:
         ports = self.settings.ports
         ports.check()
+        if self.settings.backend == "docker":
+            await asyncio.to_thread(self._open_containers)
+        if self.settings.tls:
+            directory = self.settings.work_dir / "tls"
+            await asyncio.to_thread(make_certificates, directory, address=HOST)
         # The job service first: the stand-in initialises it once, at its own start (trap 45).
-        await self._start_server("sfu", ["sfu"], _sfu_environment(self.settings))
+        await self._start_server("sfu", ["sfu"], sfu_environment(self.settings))
         await self._start_offloader()
         await self._answers("sfu", f"http://{HOST}:{ports.sfu}/version")
         self._announce("SFU", f"http://{HOST}:{ports.sfu}, media {HOST}:{ports.media}/udp")
-        self._announce("Offloader", f"http://{HOST}:{ports.offloader}, jobs as processes")
+        how = "containers" if self.settings.backend == "docker" else "processes"
+        self._announce("Offloader", f"http://{HOST}:{ports.offloader}, jobs as {how}")
         await self._start_plugin()
         self._announce("Mattermost stand-in", self.settings.site_url)
 
+    def _open_containers(self) -> None:
+        try:
+            self._containers = ContainerWatch(
+                instance=self.settings.instance, directory=self.settings.work_dir / "containers"
+            )
+        except EngineMissing as error:
+            raise StartFailed(str(error)) from error
+        if missing := self._containers.missing_images(list(IMAGES)):
+            raise StartFailed(f"{', '.join(missing)} is not on the engine: run `make images` first")
+
     async def _start_offloader(self) -> None:
         await self._start_server(
-            "offloader", ["offloader", "serve"], _offloader_environment(self.settings)
+            "offloader", ["offloader", "serve"], offloader_environment(self.settings)
         )
         url = f"http://{HOST}:{self.settings.ports.offloader}/version"
         await self._answers("offloader", url)
@@ -223,6 +186,9 @@ class Stack:
         arguments += ["--rtcd-url", f"http://{HOST}:{ports.sfu}"]
         arguments += ["--job-service-url", f"http://{HOST}:{ports.offloader}"]
         arguments += ["--data-dir", str(self.settings.world_file.parent)]
+        if self.settings.tls:
+            tls = self.settings.work_dir / "tls"
+            arguments += ["--tls-cert", str(tls / "site.pem"), "--tls-key", str(tls / "site.key")]
         process = await self._spawn("plugin", arguments, {}, talks=True)
         self._servers["plugin"] = process
         assert process.stdout is not None
@@ -298,70 +264,23 @@ class Stack:
             except asyncio.CancelledError:
                 cancelled = True
         self.killed = ending.result()
+        if self._containers is not None:
+            await asyncio.to_thread(self._close_containers, self._containers)
         for reader in self._readers:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
         if cancelled:
             raise asyncio.CancelledError
 
+    @staticmethod
+    def _close_containers(containers: ContainerWatch) -> None:
+        containers.refresh()
+        containers.remove_all()
+        containers.close()
+
     def left_over(self) -> dict[int, str]:
         """Processes that are still there; empty after the end, or something is wrong."""
         return self._family.alive()
-
-
-def _sfu_environment(settings: StackSettings) -> dict[str, str]:
-    return {
-        "RTCD_API_HTTP_LISTENADDRESS": f"{HOST}:{settings.ports.sfu}",
-        "RTCD_API_SECURITY_ALLOWSELFREGISTRATION": "true",
-        "RTCD_RTC_ICEADDRESSUDP": HOST,
-        "RTCD_RTC_ICEPORTUDP": str(settings.ports.media),
-        "RTCD_STORE_DATASOURCE": str(settings.work_dir / "sfu"),
-        "RTCD_LOGGER_CONSOLEJSON": "true",
-        "RTCD_LOGGER_ENABLEFILE": "false",
-    }
-
-
-def _offloader_environment(settings: StackSettings) -> dict[str, str]:
-    return {
-        "API_HTTP_LISTENADDRESS": f"{HOST}:{settings.ports.offloader}",
-        "API_SECURITY_ALLOWSELFREGISTRATION": "true",
-        "STORE_DATASOURCE": str(settings.work_dir / "offloader.db"),
-        "JOBS_APITYPE": "process",
-        "JOBS_PROCESS_JOBSDIR": str(settings.jobs_dir),
-        "JOBS_PROCESS_MODELSDIR": str(settings.models_dir),
-        "LOGGER_CONSOLEJSON": "true",
-        "LOGGER_ENABLEFILE": "false",
-    }
-
-
-def _check_port(port: int, protocol: str, who: str, option: str) -> None:
-    kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind) as probe:
-        if protocol == "tcp":
-            # As the servers do: a connection of an earlier run in TIME_WAIT is no obstacle.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise PortTaken(
-                    f"port {port}/{protocol} for {who} cannot be used: {error.strerror}; "
-                    f"choose another one with make demo DEMO_ARGS={option}=PORT"
-                ) from error
-            raise PortTaken(
-                f"port {port}/{protocol} is taken; {who} wants it: stop what uses it, "
-                f"or choose another one with make demo DEMO_ARGS={option}=PORT"
-            ) from error
-
-
-def _is_free(port: int) -> bool:
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                return False
-    return True
 
 
 async def _swallow(stream: asyncio.StreamReader) -> None:

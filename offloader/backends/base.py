@@ -57,6 +57,15 @@ class Observation:
     """With EXITED and LOST: it left a result of which no post surely exists (docs/job-contract.md 4)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a job left."""
+
+    name: str
+    """Its path below the job's DATA_DIR, with `/` between the parts."""
+    size_bytes: int
+
+
 class Backend(Protocol):
     """Runs jobs. Every method may be called from any process that holds the reference, at any time.
 
@@ -92,6 +101,23 @@ class Backend(Protocol):
     def logs(self, workload: Workload, *, tail_bytes: int | None = None) -> AsyncIterator[bytes]:
         """What the job wrote so far, oldest first; only about the last `tail_bytes` when given."""
 
+    def follow(self, workload: Workload) -> AsyncIterator[bytes]:
+        """The log from its beginning and on as it is written; ends when the workload has ended and everything
+        was given out. Where the backend dropped a part meanwhile, a line of its own says so.
+
+        `following.follow_by_reading` does it for a backend that has nothing better.
+        """
+
+    async def artifacts(self, workload: Workload) -> Sequence[Artifact]:
+        """The plain files below the workload's DATA_DIR, by name. None once it is removed."""
+
+    def read_artifact(self, workload: Workload, name: str) -> AsyncIterator[bytes]:
+        """A file that `artifacts` names, in chunks of at most 1 MiB.
+
+        Raises:
+            BackendError: with the first chunk: there is no such file. Links are never followed.
+        """
+
     async def remove(self, workload: Workload) -> None:
         """Delete everything the workload left. Idempotent.
 
@@ -115,6 +141,13 @@ class Backend(Protocol):
     async def lower(self, workload: Workload) -> None:
         """The workload's call is over: from now on it yields its CPU to those of live calls. Idempotent;
         does nothing where it cannot."""
+
+    async def check_usable(self) -> None:
+        """Whether a job could be launched now, as far as that can be told within a second or two.
+
+        Raises:
+            BackendError: it could not; the text says why.
+        """
 
     async def free_disk_bytes(self) -> int | None:
         """Room for new files where workloads of this backend keep theirs; None: unknown."""

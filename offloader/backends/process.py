@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from foundation.logs import get_logger
 from offloader.backends import shim as shim_module
-from offloader.backends.base import LaunchRequest, Observation, Phase
+from offloader.backends.base import Artifact, LaunchRequest, Observation, Phase
 from offloader.backends.environment import job_environment
 from offloader.backends.process_files import (
     ProcessIdentity,
@@ -37,6 +37,8 @@ from offloader.backends.process_files import (
     remove_tree,
 )
 from offloader.backends.process_launch import Launcher
+from offloader.backends.process_output import LogFollower, list_artifacts, read_artifact
+from offloader.backends.surroundings import Surroundings
 from offloader.errors import BackendError
 from offloader.models import JobType, Workload
 from offloader.settings import ProcessSettings
@@ -45,6 +47,7 @@ _JOB_ID: Final = re.compile(r"[a-z0-9-]{12,63}")
 _SHIM_START_S: Final = 2.0
 """How long `stop` waits for a shim that is just starting to be able to take a signal (usual: 15 ms)."""
 _CLEARLY_SOONER_S: Final = 1.0
+_FOLLOW_EVERY_S: Final = 0.5
 _POST_CALL_NICE: Final = 10
 """Post-call work gets about a tenth of what a live job next to it gets."""
 
@@ -57,9 +60,15 @@ class ProcessBackend:
     name = "process"
     ends_with_service = True
 
-    def __init__(self, settings: ProcessSettings, *, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: ProcessSettings,
+        *,
+        environ: Mapping[str, str],
+        surroundings: Surroundings | None = None,
+    ) -> None:
         self._settings = settings
-        self._launcher = Launcher(settings, environ=environ)
+        self._launcher = Launcher(settings, environ=environ, surroundings=surroundings)
         self._own_shims: set[int] = set()
         """Shims that are children of this process and not reaped yet."""
         self._told: dict[Path, float] = {}
@@ -90,6 +99,24 @@ class ProcessBackend:
         while chunk := await asyncio.to_thread(next, chunks, b""):
             yield chunk
 
+    async def follow(self, workload: Workload) -> AsyncIterator[bytes]:
+        follower = LogFollower(_directory(workload))
+        while True:
+            phase = (await self.poll(workload)).phase
+            while chunk := await asyncio.to_thread(follower.read):
+                yield chunk
+            if phase in (Phase.EXITED, Phase.LOST):
+                return
+            await asyncio.sleep(_FOLLOW_EVERY_S)
+
+    async def artifacts(self, workload: Workload) -> Sequence[Artifact]:
+        return await asyncio.to_thread(list_artifacts, _directory(workload) / "data")
+
+    async def read_artifact(self, workload: Workload, name: str) -> AsyncIterator[bytes]:
+        chunks = read_artifact(_directory(workload) / "data", name)
+        while chunk := await asyncio.to_thread(next, chunks, b""):
+            yield chunk
+
     async def remove(self, workload: Workload) -> None:
         observation = await self.poll(workload)
         if observation.phase in (Phase.STARTING, Phase.RUNNING):
@@ -104,6 +131,11 @@ class ProcessBackend:
 
     async def lower(self, workload: Workload) -> None:
         await asyncio.to_thread(self._lower, workload)
+
+    async def check_usable(self) -> None:
+        jobs_dir = self._settings.jobs_dir
+        if not await asyncio.to_thread(os.access, jobs_dir, os.R_OK | os.W_OK | os.X_OK):
+            raise BackendError(f"jobs.process.jobs_dir: cannot write to {jobs_dir}")
 
     async def free_disk_bytes(self) -> int | None:
         try:
@@ -236,6 +268,8 @@ def _exited(document: Mapping[str, Any]) -> Observation:
     if number is not None:
         code = 128 + int(number)
         detail = f"ended by signal {number}"
+    if size := document.get("killed_at_rss_bytes"):
+        detail = f"killed at {size / 2**20:.0f} MiB: jobs.process.memory_max is less"
     if document.get("killed_after_grace"):
         detail = "killed: it did not end within the grace"
     return Observation(

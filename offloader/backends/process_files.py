@@ -21,6 +21,8 @@ from offloader.errors import BackendError
 
 _TAIL_NUMBER = re.compile(r"job\.tail\.([0-9]+)\.log")
 _CHUNK_BYTES = 256 * 1024
+LOG_CUT = b'{"event":"log.cut","reason":"the log reached its largest size"}\n'
+"""Stands where the middle of a log was dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +134,14 @@ def remove_tree(directory: Path) -> None:
 
 def log_files(directory: Path) -> list[Path]:
     """The job's log, oldest file first."""
-    numbers = sorted(
-        int(match[1]) for name in _names(directory) if (match := _TAIL_NUMBER.fullmatch(name))
-    )
-    return [directory / "job.log", *(directory / tail_name(number) for number in numbers)]
+    tails = [directory / tail_name(number) for number in log_numbers(directory)]
+    return [directory / "job.log", *tails]
+
+
+def log_numbers(directory: Path) -> list[int]:
+    """The numbers of the tail files that are there, oldest first."""
+    matches = (_TAIL_NUMBER.fullmatch(name) for name in _names(directory))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def read_log(directory: Path, *, tail_bytes: int | None) -> Iterator[bytes]:
@@ -147,7 +153,7 @@ def read_log(directory: Path, *, tail_bytes: int | None) -> Iterator[bytes]:
     for index, path in enumerate(files):
         size = _size(path)
         if index == 1 and path.name != tail_name(1) and not skip:
-            yield b'{"event":"log.cut","reason":"the log reached its largest size"}\n'
+            yield LOG_CUT
         if skip >= size:
             skip -= size
             continue

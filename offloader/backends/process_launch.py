@@ -14,6 +14,7 @@ from typing import Final
 from offloader.backends import shim as shim_module
 from offloader.backends.base import LaunchRequest
 from offloader.backends.process_files import ProcessIdentity, remove_tree
+from offloader.backends.surroundings import Surroundings
 from offloader.errors import LaunchFailed
 from offloader.models import JobType
 from offloader.settings import ProcessSettings
@@ -26,8 +27,15 @@ _SALVAGE: Final = re.compile(r"salvage-([0-9]+)")
 class Launcher:
     """Everything that turns settings into running shims."""
 
-    def __init__(self, settings: ProcessSettings, *, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: ProcessSettings,
+        *,
+        environ: Mapping[str, str],
+        surroundings: Surroundings | None = None,
+    ) -> None:
         self._settings = settings
+        self._surroundings = surroundings
         self._inherited = {name: environ[name] for name in _INHERITED if name in environ}
 
     def launch(
@@ -91,8 +99,13 @@ class Launcher:
             "job_type": job_type.value,
             "grace_s": self._settings.stop_grace_s,
             "log_max_bytes": self._settings.log_max_bytes,
+            "memory_max_bytes": self._settings.memory_max_bytes,
         }
         arguments = [sys.executable, "-I", "-S", _SHIM_PATH, json.dumps(options)]
+        if self._surroundings is not None:
+            ca_file = self._surroundings.network.ca_cert_file
+            ca_path = str(ca_file) if ca_file is not None else None
+            variables = self._surroundings.variables(variables, ca_path=ca_path)
         environment = {**variables, **self._fixed_variables(job_type, data_dir)}
         try:
             pid = _spawn_shim([*arguments, *command], environment, directory)

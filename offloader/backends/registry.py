@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from foundation.layered_config import ConfigError
 from offloader.backends.base import Backend
+from offloader.backends.surroundings import Surroundings
 from offloader.settings import JobsSettings
 
 
@@ -19,7 +20,14 @@ def create_backend(settings: JobsSettings, *, environ: Mapping[str, str]) -> Bac
         case "process":
             from offloader.backends.process import ProcessBackend
 
-            return ProcessBackend(settings.process, environ=environ)
+            return ProcessBackend(
+                settings.process, environ=environ, surroundings=Surroundings(settings.network)
+            )
+        case "docker":
+            from offloader.backends.docker.backend import DockerBackend
+            from offloader.backends.docker.options import DockerOptions
+
+            return DockerBackend(DockerOptions.of(settings), environ=environ)
         case other:
             raise ConfigError(
                 f'jobs.api_type = "{other}": this release cannot run jobs that way; '

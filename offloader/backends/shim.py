@@ -23,6 +23,8 @@ _CHUNK_BYTES = 64 * 1024
 _LONGEST_LINE_BYTES = 64 * 1024
 """A file that has reached its limit still takes this much of a line that does not end."""
 _LEFTOVERS_TIMEOUT_S = 2.0
+_MEMORY_CHECK_S = 1.0
+"""A job that leaks takes longer than this to hurt its neighbours; a look costs about a millisecond."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -34,6 +36,25 @@ def start_ticks(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def session_rss_bytes(session_id: int) -> int:
+    """Resident memory of all processes of a session but its leader (proc(5), fields 6 and 24), bytes.
+
+    Pages that several of them share count more than once.
+    """
+    pages = 0
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == session_id:
+            continue
+        try:
+            with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session_id:
+            pages += int(fields[21])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def boot_id() -> str:
@@ -124,9 +145,19 @@ class Shim:
     """Starts the child, forwards the wish to stop, kills after the grace, reports the end."""
 
     def __init__(
-        self, command: list[str], *, identity: dict[str, Any], log: CappedLog, grace_s: float
+        self,
+        command: list[str],
+        *,
+        identity: dict[str, Any],
+        log: CappedLog,
+        grace_s: float,
+        memory_max_bytes: int = 0,
     ) -> None:
+        """`memory_max_bytes`: of the job and everything it started together; 0: no limit."""
         self._command = command
+        self._memory_max_bytes = memory_max_bytes
+        self._memory_check_at_s = time.monotonic()
+        self._memory_excess_bytes = 0
         self._identity = identity
         self._log = log
         self._grace_s = grace_s
@@ -183,7 +214,8 @@ class Shim:
         """Copy output to the log until the child has ended; it is left unreaped."""
         sources = [output_fd, wake_fd]
         while not self._child_ended():
-            ready, _, _ = select.select(sources, [], [], self._kill_in_s())
+            wake_in_s = max(min(self._kill_in_s(), _MEMORY_CHECK_S), 0.0)
+            ready, _, _ = select.select(sources, [], [], wake_in_s)
             if wake_fd in ready:
                 os.read(wake_fd, 4096)
             if output_fd in ready:
@@ -194,15 +226,24 @@ class Shim:
             if self._stop_wished:
                 self._stop_wished = False
                 self._write_identity(child_pid=self._child)
-            if self._kill_in_s() == 0.0:
+            if self._kill_in_s() <= 0.0:
                 self._killed = True
                 self._kill_at_s = None
                 self._kill_group()
+            self._check_memory()
 
-    def _kill_in_s(self) -> float | None:
-        if self._kill_at_s is None:
-            return None
-        return max(self._kill_at_s - time.monotonic(), 0.0)
+    def _check_memory(self) -> None:
+        """Kill a job that uses too much: the host's own OOM killer might choose another one."""
+        if not self._memory_max_bytes or time.monotonic() < self._memory_check_at_s:
+            return
+        self._memory_check_at_s = time.monotonic() + _MEMORY_CHECK_S
+        used = session_rss_bytes(os.getpid())
+        if used > self._memory_max_bytes:
+            self._memory_excess_bytes = used
+            self._kill_group()
+
+    def _kill_in_s(self) -> float:
+        return float("inf") if self._kill_at_s is None else self._kill_at_s - time.monotonic()
 
     def _stop(self) -> None:
         """Signal handler: pass the wish on; the kill comes when `stop.json` or else the own grace says."""
@@ -245,6 +286,7 @@ class Shim:
             signal=-code if code < 0 else None,
             killed_after_grace=self._killed,
             killed_leftovers=leftovers,
+            killed_at_rss_bytes=self._memory_excess_bytes or None,
             total_cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
             max_rss_bytes=usage.ru_maxrss * 1024,
             log_dropped_bytes=self._log.dropped_bytes,
@@ -341,7 +383,13 @@ def main(arguments: list[str]) -> None:
     os.closerange(3, 256)  # nothing of the service may stay open because a job runs
     identity = {"job_id": options["job_id"], "job_type": options["job_type"]}
     log = CappedLog(options["log_max_bytes"])
-    Shim(arguments[1:], identity=identity, log=log, grace_s=options["grace_s"]).run()
+    Shim(
+        arguments[1:],
+        identity=identity,
+        log=log,
+        grace_s=options["grace_s"],
+        memory_max_bytes=options.get("memory_max_bytes", 0),
+    ).run()
 
 
 if __name__ == "__main__":

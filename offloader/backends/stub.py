@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from offloader.backends.base import LaunchRequest, Observation, Phase
+from offloader.backends.base import Artifact, LaunchRequest, Observation, Phase
 from offloader.errors import BackendError, LaunchFailed
 from offloader.models import JobType, Workload
 
@@ -32,6 +33,10 @@ class StubBackend:
     """Job and variables of each salvage; its observation is under `<job>/salvage-<number>`."""
     lowered: list[str] = field(default_factory=list)
     free_disk: int | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
+    """What every job has left."""
+    unusable: str = ""
+    """Why no job could be launched now."""
 
     async def prepare(self, runners: Sequence[str]) -> None:
         self.prepared.append(runners)
@@ -56,6 +61,25 @@ class StubBackend:
     ) -> AsyncIterator[bytes]:
         yield self.log
 
+    async def follow(self, workload: Workload) -> AsyncIterator[bytes]:
+        given = 0
+        while True:
+            running = (await self.poll(workload)).phase in (Phase.STARTING, Phase.RUNNING)
+            if given < len(self.log):
+                new, given = self.log[given:], len(self.log)
+                yield new
+            if not running:
+                return
+            await asyncio.sleep(0.01)
+
+    async def artifacts(self, workload: Workload) -> Sequence[Artifact]:
+        return [Artifact(name, len(self.files[name])) for name in sorted(self.files)]
+
+    async def read_artifact(self, workload: Workload, name: str) -> AsyncIterator[bytes]:
+        if name not in self.files:
+            raise BackendError(f"no file {name}")
+        yield self.files[name]
+
     async def remove(self, workload: Workload) -> None:
         job_id = str(workload.reference["id"])
         if self.observations[job_id].phase is Phase.RUNNING:
@@ -75,6 +99,10 @@ class StubBackend:
 
     async def lower(self, workload: Workload) -> None:
         self.lowered.append(str(workload.reference["id"]))
+
+    async def check_usable(self) -> None:
+        if self.unusable:
+            raise BackendError(self.unusable)
 
     async def free_disk_bytes(self) -> int | None:
         return self.free_disk

@@ -14,9 +14,9 @@ from testbed.demo.options import DemoOptions, OptionError, read_options
 from testbed.demo.run import DemoResult, run_demo
 from testbed.demo.show import Show
 from testbed.demo.thread import ThreadError
+from testbed.ports import PortTaken
 from testbed.processes import ProcessDied, StartFailed
 from testbed.speech.clips import SpeechError
-from testbed.stack import PortTaken
 
 _INTERRUPTED = 130
 _UNUSABLE = 2

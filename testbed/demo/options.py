@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from testbed.ports import Ports
 from testbed.scenario import PLANS
 from testbed.speech.clips import CLIPS_DIRECTORY
-from testbed.stack import Ports
 
 BUNDLED_MODEL: Final = Path(__file__).parents[2] / "models" / "whisper-words-ct2"
 LOST_UPLOAD_PART: Final = "upload:lost"
@@ -35,6 +36,8 @@ class DemoOptions:
     ports: Ports = field(default_factory=Ports)
     faults: tuple[str, ...] = ()
     keep_work_dir: bool = False
+    backend: str = "process"
+    """How jobs run; with `docker` the site is served by https, with a private CA."""
     crash_offloader_at_s: float | None = None
     """Seconds of talk after which the job service is killed, to come back three seconds later."""
 
@@ -73,6 +76,12 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> DemoOp
         "--fault", action="append", default=[], help="upload:lost, or see testbed.bots.faults"
     )
     parser.add_argument(
+        "--backend",
+        choices=("process", "docker"),
+        default="process",
+        help="how jobs run; docker: in the images that `make images` builds, over https and wss",
+    )
+    parser.add_argument(
         "--keep", action="store_true", help="keep the run's databases and jobs in OUTPUT/work"
     )
     parser.add_argument(
@@ -90,6 +99,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> DemoOp
         ports=Ports(given.sfu_port, given.media_port, given.plugin_port, given.offloader_port),
         faults=tuple(given.fault),
         keep_work_dir=given.keep,
+        backend=given.backend,
         crash_offloader_at_s=given.crash_offloader_at,
     )
 
@@ -113,7 +123,11 @@ def provide_models(options: DemoOptions, work_dir: Path) -> Path:
     directory = work_dir / "models"
     directory.mkdir(parents=True)
     for size in MODEL_SIZES:
-        (directory / size).symlink_to(BUNDLED_MODEL)
+        if options.backend == "docker":
+            # Mounted into containers, in which a link would lead nowhere; readable for their user.
+            shutil.copytree(BUNDLED_MODEL, directory / size)
+        else:
+            (directory / size).symlink_to(BUNDLED_MODEL)
     return directory
 
 

@@ -35,7 +35,8 @@ from testbed.job_watch import log_events
 from testbed.processes import StartFailed
 from testbed.scenario import PLANS
 from testbed.speech.clips import Clip, load_clips
-from testbed.stack import Stack, StackSettings
+from testbed.stack import Stack
+from testbed.stack_settings import StackSettings
 
 WISH: Final = RecordingWish(width_px=1280, height_px=720, frame_rate=20)
 """The stand-in's recording quality `medium` (calls-plugin.md 6.3)."""
@@ -108,6 +109,8 @@ class _Run:
             log_dir=self._logs,
             models_dir=provide_models(self._options, self._work_dir),
             ports=self._options.ports,
+            backend=self._options.backend,
+            tls=self._options.backend == "docker",
         )
         self._show.title("Starting")
         stack = Stack(settings, announce=self._show.server, hurry=self._hurry)
@@ -131,13 +134,15 @@ class _Run:
         )
         host = world.users[world.host]
         if self._options.loses_upload_part:
-            await lose_upload_part(site_url)
+            await lose_upload_part(site_url, ca_file=stack.settings.ca_file)
         bots = await stack.start_talker("bots", self._bot_arguments(stack.settings))
         listener = asyncio.create_task(listen(bots, conversation), name="bots-listener")
         try:
             async with (
-                PluginApi(site_url=site_url, auth_token=host.token) as api,
-                Thread(site_url, world.channel_id) as thread,
+                PluginApi(
+                    site_url=site_url, auth_token=host.token, ca_file=stack.settings.ca_file
+                ) as api,
+                Thread(site_url, world.channel_id, ca_file=stack.settings.ca_file) as thread,
             ):
                 await self._talk(stack, bots, conversation, api, world)
                 call = conversation.call()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,9 @@ class Results:
 class Thread:
     """Reads through the stand-in's own routes for tests."""
 
-    def __init__(self, site_url: str, channel_id: str) -> None:
+    def __init__(self, site_url: str, channel_id: str, *, ca_file: Path | None = None) -> None:
         self._channel_id = channel_id
-        self._http = httpx.AsyncClient(base_url=site_url, timeout=_TIMEOUT_S, trust_env=False)
+        self._http = _client(site_url, ca_file)
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,13 +63,18 @@ class Thread:
             raise ThreadError(f"GET {route}: {error}") from error
 
 
-async def lose_upload_part(site_url: str) -> None:
+def _client(site_url: str, ca_file: Path | None) -> httpx.AsyncClient:
+    trusted = ssl.create_default_context(cafile=ca_file)
+    return httpx.AsyncClient(base_url=site_url, timeout=_TIMEOUT_S, trust_env=False, verify=trusted)
+
+
+async def lose_upload_part(site_url: str, *, ca_file: Path | None = None) -> None:
     """Let the stand-in lose the content of the next upload part.
 
     Raises:
         ThreadError: it did not take the wish.
     """
-    async with httpx.AsyncClient(base_url=site_url, timeout=_TIMEOUT_S, trust_env=False) as http:
+    async with _client(site_url, ca_file) as http:
         try:
             answer = await http.post("/testbed/faults", json={"damage_upload_parts": 1})
             answer.raise_for_status()

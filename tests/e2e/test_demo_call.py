@@ -12,7 +12,7 @@ from rich.console import Console
 from testbed.demo.options import DemoOptions
 from testbed.demo.run import DemoResult, run_demo
 from testbed.demo.show import Show
-from testbed.stack import Ports
+from testbed.ports import Ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 
@@ -55,6 +55,7 @@ async def test_a_call_comes_back_as_recording_transcript_and_captions(tmp_path: 
     assert not (tmp_path / "work").exists(), "a good run leaves only results"
 
 
+@pytest.mark.slow
 async def test_a_job_service_killed_in_mid_call_comes_back_and_nobody_notices(
     tmp_path: Path,
 ) -> None:

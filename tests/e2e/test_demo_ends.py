@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from testbed.job_watch import find_jobs
+from testbed.ports import Ports
 from testbed.processes import Family, command_line
-from testbed.stack import Ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 

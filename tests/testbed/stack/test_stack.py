@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from testbed.ports import Ports, PortTaken
 from testbed.processes import ProcessDied, StartFailed
-from testbed.stack import Ports, PortTaken, Stack, StackSettings, read_line
+from testbed.stack import Stack, read_line
+from testbed.stack_settings import StackSettings
 
 
 def _settings(tmp_path: Path) -> StackSettings:
