@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
 
+from clientauth.admin import ClientAdmin
 from clientauth.http import auth_router
 from clientauth.service import ClientAuth
 from clientauth.sessions import SessionCache
 from foundation.clock import Clock, SystemClock
 from foundation.logs import get_logger
+from offloader.administration import Administration
 from offloader.admission import AdmissionPolicy
+from offloader.api.access import AccessLog
+from offloader.api.added import added_job_router
+from offloader.api.admin import admin_router
 from offloader.api.bodies import BodyLimit
 from offloader.api.errors import install_error_handlers
+from offloader.api.events import event_router
 from offloader.api.health import health_router
 from offloader.api.jobs import job_router
+from offloader.api.local import LocalAdmin
 from offloader.backends.base import Backend
+from offloader.backends.counted import CountedBackend
 from offloader.backends.registry import create_backend
+from offloader.certificate import certificate_end
+from offloader.condition import Condition
 from offloader.entrance import Entrance
+from offloader.errors import StoreError
+from offloader.events import JobEvents
+from offloader.hosts import lease_of_this_process
 from offloader.metrics import ServiceMetrics
-from offloader.outbox import NoTokens, Outbox
+from offloader.outbox import Outbox
+from offloader.republish import OutboxRepublisher
 from offloader.service import JobService
-from offloader.settings import Settings
-from offloader.store.database import open_database
-from offloader.store.sql import SqlClientStore, SqlJobStore
+from offloader.settings import Settings, default_state_dir
+from offloader.store.observed import ObservedJobStore
+from offloader.store.stores import open_stores
 from offloader.supervisor import Supervisor
 from offloader.version import BUILD_VERSION
 
@@ -46,16 +61,21 @@ class Offloader:
     service: JobService
     supervisor: Supervisor
     entrance: Entrance
+    events: JobEvents
+    local_app: LocalAdmin
+    """`app` for the local socket, through which everybody is the admin."""
     stop_grace_s: float
 
     async def drain(self, *, hurry: asyncio.Event) -> bool:
         """Refuse new jobs, end the running ones as the backend demands; False when some would not end."""
-        self.entrance.close()
+        self.entrance.close(for_good=True)
         try:
             async with asyncio.timeout(self.stop_grace_s + _DRAIN_SLACK_S):
                 await self.supervisor.drain(hurry=hurry)
         except TimeoutError:
             return False
+        finally:
+            self.events.close()
         return True
 
 
@@ -75,11 +95,20 @@ async def running_offloader(
         ConfigError: the backend is not to be had.
         StoreError: the database cannot be opened.
     """
-    clock = clock or SystemClock()
-    backend = backend or create_backend(settings.jobs, environ=environ)
-    database = await open_database(settings.data_source)
-    try:
-        store = SqlJobStore(database)
+    backend = CountedBackend(backend or create_backend(settings.jobs, environ=environ))
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(
+            open_stores(
+                settings.data_source,
+                environ=environ,
+                state_dir=default_state_dir(environ),
+                clock=clock,
+            )
+        )
+        stack.push_async_callback(backend.aclose)
+        clock = clock or SystemClock()
+        lease = lease_of_this_process(backend) if stores.shared else None
+        store = ObservedJobStore(stores.jobs)
         policy = AdmissionPolicy(
             max_calls=settings.jobs.max_concurrent_jobs,
             post_call_slots=settings.jobs.post_call_slots,
@@ -91,17 +120,24 @@ async def running_offloader(
             free_disk=backend.free_disk_bytes,
             clock=clock,
             wait_s=settings.jobs.admission_wait_s,
+            lease=lease,
         )
         outbox = Outbox(
             store=store,
             backend=backend,
-            tokens=NoTokens(),
+            tokens=stores.secrets,
             clock=clock,
             max_age=settings.jobs.outbox_max_age,
             slots=max(settings.jobs.post_call_slots, 1),
         )
         service = JobService(
-            settings=settings.jobs, store=store, backend=backend, entrance=entrance, clock=clock
+            settings=settings.jobs,
+            store=store,
+            backend=backend,
+            entrance=entrance,
+            clock=clock,
+            answers=stores.answers,
+            republisher=OutboxRepublisher(outbox, stores.secrets),
         )
         stop_grace_s = settings.jobs.process.stop_grace_s
         supervisor = Supervisor(
@@ -112,39 +148,76 @@ async def running_offloader(
             stop_grace_s=stop_grace_s,
             forget=service.forget,
             outbox=outbox,
+            lease=lease,
         )
         supervisor.on_room(entrance.room_made)
+        condition = Condition(store=store, backend=backend, entrance=entrance)
         metrics = ServiceMetrics(
             store=store,
             figures=lambda: supervisor.figures,
-            policy=policy,
+            condition=condition,
+            clock=clock,
+            backend_failures=backend.failures,
+            outbox_age=outbox.oldest_age,
+            certificate_end=lambda: certificate_end(settings.api.tls),
         )
         supervisor.on_finished(metrics.job_finished)
+        entrance.on_waited(metrics.admission_waited)
+        store.on_change(metrics.job_changed)
+        events = JobEvents(store)
+        store.on_change(events.changed)
+        local_admin_key = secrets.token_urlsafe(32)
         auth = ClientAuth(
-            store=SqlClientStore(database),
-            sessions=SessionCache(expiration_minutes=settings.api.expiration_minutes, clock=clock),
+            store=stores.clients,
+            sessions=SessionCache(
+                expiration_minutes=settings.api.expiration_minutes,
+                clock=clock,
+                store=stores.sessions,
+            ),
             clock=clock,
             enable_admin=settings.api.enable_admin,
             admin_secret_key=settings.api.admin_secret_key,
             allow_self_registration=settings.api.allow_self_registration,
             self_register_on_basic=True,
+            local_admin_key=local_admin_key,
         )
         await supervisor.recover()
-        app = create_app(service=service, auth=auth, metrics=metrics)
+        app = create_app(
+            service=service, auth=auth, metrics=metrics, condition=condition, events=events
+        )
+        app.include_router(
+            admin_router(
+                Administration(store=store, backend=backend, entrance=entrance, clock=clock),
+                ClientAdmin(store=stores.clients, auth=auth),
+                auth,
+                self_registration=settings.api.allow_self_registration,
+            )
+        )
+        local_app = LocalAdmin(app, key=local_admin_key)
         watching = asyncio.create_task(supervisor.run(), name="supervisor")
+        telling = asyncio.create_task(events.run(), name="events")
         try:
-            yield Offloader(app, service, supervisor, entrance, stop_grace_s)
+            yield Offloader(app, service, supervisor, entrance, events, local_app, stop_grace_s)
         finally:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
-    finally:
-        await backend.aclose()
-        await database.aclose()
+            events.close()
+            for task in (watching, telling):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            if lease is not None:
+                with contextlib.suppress(StoreError):
+                    await store.release(lease.owner)
 
 
-def create_app(*, service: JobService, auth: ClientAuth, metrics: ServiceMetrics) -> FastAPI:
-    """Routes, error form and body limit."""
+def create_app(
+    *,
+    service: JobService,
+    auth: ClientAuth,
+    metrics: ServiceMetrics,
+    condition: Condition,
+    events: JobEvents,
+) -> FastAPI:
+    """Routes, error form, body limit, access log."""
     app = FastAPI(
         title="Job service for Mattermost Calls",
         version=BUILD_VERSION,
@@ -154,8 +227,11 @@ def create_app(*, service: JobService, auth: ClientAuth, metrics: ServiceMetrics
         redirect_slashes=False,
     )
     install_error_handlers(app)
-    app.include_router(health_router(metrics))
+    app.include_router(health_router(metrics, condition, auth))
     app.include_router(auth_router(auth))
-    app.include_router(job_router(service, auth))
+    app.include_router(job_router(service, auth, events))
+    app.include_router(added_job_router(service, auth))
+    app.include_router(event_router(events, auth, count_dropped=metrics.events_dropped))
     app.add_middleware(BodyLimit)
+    app.add_middleware(AccessLog, observe=metrics.request_answered)
     return app

@@ -12,7 +12,7 @@ from foundation.logs import get_logger
 from offloader.admission import AdmissionPolicy, admits, check_disk
 from offloader.errors import CapacityReached, CreationFailed
 from offloader.models import Job
-from offloader.store.base import JobStore
+from offloader.store.base import JobStore, Lease
 
 _LOOK_EVERY_S: Final = 1.0
 """Places are also made by other replicas, which tell nobody."""
@@ -31,29 +31,36 @@ class Entrance:
         free_disk: Callable[[], Awaitable[int | None]],
         clock: Clock,
         wait_s: float,
+        lease: Lease | None = None,
     ) -> None:
+        """`lease`: who watches over the jobs that get in; None: nobody else could."""
         self.policy = policy
         self._store = store
         self._free_disk = free_disk
         self._clock = clock
         self._wait_s = wait_s
+        self._lease = lease
         self._room = asyncio.Event()
         self._turn = asyncio.Lock()
         self._on_waited: list[Callable[[float, bool], None]] = []
         self.closed = False
-        """Nobody gets in any more: the service is about to end."""
+        """Nobody gets in: the service drains, or is about to end."""
+        self._ending = False
 
     def room_made(self) -> None:
         """A job has given up its place: whoever waits looks again."""
         self._room.set()
 
-    def close(self) -> None:
-        """Refuse everybody, also those who wait."""
+    def close(self, *, for_good: bool = False) -> None:
+        """Refuse everybody, also those who wait. `for_good`: the service ends, nothing reopens it."""
         self.closed = True
+        self._ending = self._ending or for_good
         self._room.set()
 
-    def reopen(self) -> None:
-        self.closed = False
+    def reopen(self) -> bool:
+        """Let jobs in again; False when it is closed for good."""
+        self.closed = self._ending
+        return not self.closed
 
     def on_waited(self, observer: Callable[[float, bool], None]) -> None:
         """Call `observer(seconds, admitted)` for every job that asked."""
@@ -102,11 +109,14 @@ class Entrance:
 
     async def _try(self, job: Job) -> None:
         if self.closed:
-            raise CreationFailed("the service is shutting down")
+            if self._ending:
+                raise CreationFailed("the service is shutting down")
+            raise CreationFailed("the service is being drained and takes no new jobs")
         free_bytes = None
         if self.policy.min_free_disk_bytes is not None:
             free_bytes = await self._free_disk()
-        await self._store.reserve(job, admits=partial(self._admits, free_bytes=free_bytes))
+        admits = partial(self._admits, free_bytes=free_bytes)
+        await self._store.reserve(job, admits=admits, lease=self._lease)
 
     def _admits(self, live: Sequence[Job], job: Job, *, free_bytes: int | None) -> bool:
         if not admits(live, job, policy=self.policy):

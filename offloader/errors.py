@@ -4,6 +4,11 @@
     ├── InvalidJob            the client asked for something that cannot be (its text is the wire's)
     ├── JobNotFound           no such job, or not this client's
     ├── JobIsRunning          only a finished job can be deleted
+    ├── InvalidCursor         a listing is to go on from a place that does not exist
+    ├── IdempotencyMismatch   an Idempotency-Key was used again for another request
+    ├── JobIsStarting         its launch is under way: it cannot be told anything yet
+    ├── TooManyListeners      nobody more can follow events now
+    ├── ArtifactNotFound      the job left no such file
     ├── NothingToPublish      the job left no result that waits for publication
     ├── CreationFailed        the job was fine, but it was not started; `reason` is what an admin reads
     │   ├── CapacityReached   too many calls are in progress
@@ -44,6 +49,38 @@ class NothingToPublish(OffloaderError):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id} has no result that waits for publication")
+
+
+class IdempotencyMismatch(OffloaderError):
+    """The earlier request with this key asked for another job."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used for a different job: use a new key")
+
+
+class JobIsStarting(OffloaderError):
+    """The backend is being told to launch it; a moment later it can be stopped."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} is just being launched: try again in a few seconds")
+
+
+class TooManyListeners(OffloaderError):
+    """As many clients as may follow events do, or the service is ending."""
+
+    def __init__(self) -> None:
+        super().__init__("nobody more can listen to events now: try again later, or poll GET /jobs")
+
+
+class ArtifactNotFound(OffloaderError):
+    """The job left no file of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no artifact {name!r}")
+
+
+class InvalidCursor(OffloaderError):
+    """The cursor of a listing was not given out by this service."""
 
 
 class CreationFailed(OffloaderError):

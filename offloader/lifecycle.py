@@ -65,6 +65,19 @@ def observed(
     )
 
 
+def host_lost(job: Job, *, now: datetime) -> Job:
+    """Its host is gone; what it recorded is there, and published when the host comes back."""
+    if not job.live:
+        return job
+    return job.moved_to(
+        JobState.FINISHED,
+        stop_reason=StopReason.LOST,
+        stopped_at=now,
+        detail=f"its host {job.host} is gone; what it recorded is there",
+        unpublished=job.workload is not None,
+    )
+
+
 def _reason_of_exit(exit_code: int | None) -> StopReason:
     if exit_code is None:
         return StopReason.START_FAILED

@@ -1,14 +1,18 @@
-"""Binds the service's socket before anything else starts, so that a taken port is a clear error."""
+"""Binds the service's sockets before anything else starts, so that a taken port is a clear error."""
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
+from pathlib import Path
 
 from foundation.layered_config import ConfigError
-from offloader.settings import split_address
+from offloader.setting_values import split_address
 
 _SETTING = "api.http.listen_address (API_HTTP_LISTENADDRESS)"
+_LONGEST_SOCKET_PATH = 107
+"""sun_path of unix(7), without the NUL at its end."""
 
 
 def bind(address: str) -> list[socket.socket]:
@@ -31,6 +35,53 @@ def bind(address: str) -> list[socket.socket]:
             f"offloader: cannot listen on port {port} (address {address}): {reason}; "
             f"stop the other process or change {_SETTING}"
         ) from error
+
+
+def bind_local(path: Path) -> socket.socket:
+    """A listening Unix socket for its owner and root only; one that nobody listens on any more is replaced.
+
+    Raises:
+        ConfigError: it cannot be had, or another service listens on it.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_dead(path)
+        return _bound_locally(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+            reason = f"the path is longer than {_LONGEST_SOCKET_PATH} bytes"
+        raise ConfigError(
+            f"offloader: cannot listen on {path}: {reason}; change api.admin_socket (API_ADMINSOCKET)"
+        ) from error
+
+
+def _remove_dead(path: Path) -> None:
+    if not path.is_socket():
+        return  # whatever else it is, binding will complain of it
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+    raise OSError(errno.EADDRINUSE, "another service listens on it")
+
+
+def _bound_locally(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Set before it exists: nobody else shall get in between. Nothing else runs yet in this process.
+    mask = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+        sock.listen(64)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(mask)
+    return sock
 
 
 def _any_interface(port: int) -> socket.socket:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -12,11 +10,10 @@ import structlog
 
 from foundation.layered_config import ConfigError
 from foundation.logs import configure_logs, get_logger, redact_secrets
+from offloader.log_file import CappedLogFile
 from offloader.settings import LoggerSettings
 
-_FILE_MAX_BYTES: Final = 32 * 1024 * 1024
-_FILES_KEPT: Final = 3
-_CHATTY: Final = ("uvicorn", "sqlalchemy", "aiosqlite")
+_CHATTY: Final = ("uvicorn", "sqlalchemy", "aiosqlite", "asyncpg", "alembic", "docker", "urllib3")
 """Their lower levels tell of themselves, and aiosqlite's of every value that is stored."""
 _LEVELS: Final = {
     "panic": logging.CRITICAL,
@@ -30,7 +27,7 @@ _LEVELS: Final = {
 
 
 def set_up_logging(settings: LoggerSettings, *, stream: TextIO | None = None) -> None:
-    """Write the service's log as the settings say; the file is rotated at 32 MiB, three old ones kept.
+    """Write the service's log as the settings say.
 
     Raises:
         ConfigError: the log file that somebody asked for cannot be written. The default one is given up
@@ -62,8 +59,12 @@ def set_up_logging(settings: LoggerSettings, *, stream: TextIO | None = None) ->
 def _file_handler(settings: LoggerSettings) -> logging.Handler:
     path = Path(settings.file_location)
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    handler = RotatingFileHandler(path, maxBytes=_FILE_MAX_BYTES, backupCount=_FILES_KEPT)
+    handler = CappedLogFile(
+        path,
+        max_bytes=settings.file_max_bytes,
+        max_age=settings.file_max_age,
+        keep=settings.file_keep,
+    )
     handler.setLevel(_LEVELS[settings.file_level.lower()])
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()

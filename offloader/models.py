@@ -152,6 +152,8 @@ class Job:
     """Its call is over: what it still does (transcribe, upload) has given up the call's place."""
     outbox: OutboxEntry | None = None
     """The retries, once it is unpublished."""
+    host: str = ""
+    """Where its processes and files are, when only services of that host can reach them."""
 
     @property
     def live(self) -> bool:

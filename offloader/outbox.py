@@ -8,7 +8,7 @@ same client and site brings a new one, and everything that waits for that site i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -66,10 +66,14 @@ class Outbox:
         self._max_age = max_age
         self._slots = slots
 
-    async def check(self) -> None:
-        """Look at every unpublished result once. A backend that fails costs an attempt, not the round."""
+    async def check(self, waiting: Sequence[Job] | None = None) -> None:
+        """Look at every unpublished result once. A backend that fails costs an attempt, not the round.
+
+        `waiting`: those that this replica watches over; None: there is no other.
+        """
         now = self._clock.utc_now()
-        waiting = await self._store.unpublished()
+        if waiting is None:
+            waiting = await self._store.unpublished()
         running = [job for job in waiting if entry_of(job).publication is Publication.RUNNING]
         free = self._slots - len(running)
         for job in running:
@@ -88,7 +92,7 @@ class Outbox:
         """A fresh token has come: whatever waits for that site is due now."""
         now = self._clock.utc_now()
         for job in await self._store.unpublished():
-            same = job.client_id == client_id and _site_url(job) == site_url
+            same = job.client_id == client_id and site_url_of(job) == site_url
             if same and entry_of(job).publication is Publication.WAITING:
                 await self._change(job, partial(_wait, at=now))
 
@@ -115,7 +119,7 @@ class Outbox:
         return now - min(moments) if moments else timedelta(0)
 
     async def _attempt(self, job: Job, now: datetime) -> None:
-        site_url = _site_url(job)
+        site_url = site_url_of(job)
         token = await self._tokens.newest_secret(job.client_id, site_url)
         if token is None:
             detail = "no token is known for its site; the next job of its client brings one"
@@ -236,5 +240,6 @@ def _published(job: Job) -> Job:
     return replace(job, unpublished=False, outbox=entry)
 
 
-def _site_url(job: Job) -> str:
+def site_url_of(job: Job) -> str:
+    """The Mattermost that the job belongs to."""
     return str(job.spec.input_data.get("site_url") or "")

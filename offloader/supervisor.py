@@ -8,7 +8,7 @@ kills a job nor lets it run on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -18,17 +18,18 @@ from foundation.logs import get_logger
 from offloader.backends.base import Backend, Phase
 from offloader.errors import BackendError
 from offloader.figures import TAIL_BYTES, newest_figures, tells_that_the_call_is_over
-from offloader.lifecycle import call_over, launched, not_started, observed, told_to_stop
-from offloader.models import Job, JobState, Publication, StopReason
+from offloader.lifecycle import call_over, host_lost, launched, not_started, observed, told_to_stop
+from offloader.models import Job, JobState, Publication, StopReason, Workload
 from offloader.orphans import sweep_orphans
 from offloader.outbox import Outbox, entry_of
 from offloader.settings import JobsSettings
-from offloader.store.base import JobStore
+from offloader.store.base import Claim, JobStore, Lease
 
 POLL_INTERVAL_S: Final = 1.0
 _FIGURES_EVERY_NS: Final = 5_000_000_000
 _RETENTION_EVERY_NS: Final = 60_000_000_000
 _ORPHANS_EVERY_NS: Final = 3600_000_000_000
+_HOST_MAY_RETURN: Final = timedelta(days=7)
 _HURRY_GRACE_S: Final = 10.0
 """What a second signal leaves the jobs: enough to close a file, not to upload it (salvage does that)."""
 
@@ -48,7 +49,9 @@ class Supervisor:
         stop_grace_s: float,
         forget: Callable[[Job], Awaitable[None]],
         outbox: Outbox,
+        lease: Lease | None = None,
     ) -> None:
+        """`lease`: what this replica is to others on the same database; None: there are none."""
         self._settings = settings
         self._store = store
         self._backend = backend
@@ -56,6 +59,8 @@ class Supervisor:
         self._stop_grace_s = stop_grace_s
         self._forget = forget
         self._outbox = outbox
+        self._lease = lease
+        self._draining = False
         self._deadline_ns: dict[str, int] = {}
         self._figures: dict[str, Mapping[str, float]] = {}
         self._figures_read_ns: dict[str, int] = {}
@@ -93,26 +98,27 @@ class Supervisor:
         backend. Workloads of no job are the sweep's business.
         """
         found = await self._backend.adopt()
-        jobs = await self._store.live()
-        for job in jobs:
-            if job.state is JobState.PENDING and job.id in found:
-                await self._store.change(job.id, partial(launched, workload=found[job.id]))
-            elif job.state is JobState.PENDING:
-                detail = "the service ended before it could launch the job"
-                await self._finish(job, partial(not_started, detail=detail, now=self._now()))
+        jobs = (await self._mine()).live
+        await self._settle_pending(jobs, found)
         if jobs:
             log.info("supervisor.adopted", jobs=[job.id for job in jobs])
 
     async def check(self) -> None:
         """Look at every live job once; now and then, at what has been kept long enough."""
-        for job in await self._store.live():
+        mine = await self._mine(take=not self._draining)
+        if mine.taken:
+            await self._take_over(mine)
+        for job in mine.live:
+            if self._is_elsewhere(job):
+                await self._finish(job, partial(host_lost, now=self._now()))
+                continue
             if job.workload is None:
                 continue  # its launch is under way
             try:
                 await self._check_job(job)
             except BackendError as error:
                 log.error("job.check_failed", job_id=job.id, error=str(error))
-        await self._outbox.check()
+        await self._outbox.check(mine.unpublished if self._lease else None)
         now_ns = self._clock.monotonic_ns()
         if self._retention_ns is None or now_ns - self._retention_ns >= _RETENTION_EVERY_NS:
             self._retention_ns = now_ns
@@ -146,7 +152,8 @@ class Supervisor:
         """
         if not self._backend.ends_with_service:
             return
-        while live := await self._store.live():
+        self._draining = True
+        while live := (await self._mine(take=False)).live:
             grace_s = _HURRY_GRACE_S if hurry.is_set() else None
             for job in live:
                 try:
@@ -156,6 +163,41 @@ class Supervisor:
                 except BackendError as error:
                     log.error("job.stop_failed", job_id=job.id, error=str(error))
             await asyncio.sleep(POLL_INTERVAL_S / 4)
+
+    async def _mine(self, *, take: bool = True) -> Claim:
+        """What this process watches over: everything, unless there are other replicas."""
+        if self._lease is None:
+            return Claim(live=await self._store.live(), unpublished=())
+        mine = await self._store.claim(self._lease, take=take)
+        ids = {job.id for job in mine.live}
+        for job_id in [job_id for job_id in self._figures_read_ns if job_id not in ids]:
+            self._unwatch(job_id)  # another replica's by now
+        return mine
+
+    async def _take_over(self, mine: Claim) -> None:
+        """Jobs of a replica that is gone; the launch of some may not have been stored."""
+        log.info("supervisor.taken_over", jobs=sorted(mine.taken))
+        taken = [job.id for job in mine.live if job.id in mine.taken and job.workload is None]
+        if taken:
+            found = await self._backend.adopt()
+            # Looked at again: their owner may only have been slow.
+            pending = [job for job_id in taken if (job := await self._store.get(job_id))]
+            await self._settle_pending(pending, found)
+
+    async def _settle_pending(self, jobs: Sequence[Job], found: Mapping[str, Workload]) -> None:
+        """Nobody launches these any more: what was launched is on the backend."""
+        for job in jobs:
+            if job.state is not JobState.PENDING or self._is_elsewhere(job):
+                continue
+            if job.id in found:
+                await self._store.change(job.id, partial(launched, workload=found[job.id]))
+            else:
+                detail = "the service ended before it could launch the job"
+                await self._finish(job, partial(not_started, detail=detail, now=self._now()))
+
+    def _is_elsewhere(self, job: Job) -> bool:
+        """It ran on another host, which has not been heard of for too long."""
+        return self._lease is not None and job.host not in ("", self._lease.host)
 
     async def _check_job(self, job: Job) -> None:
         assert job.workload is not None
@@ -178,9 +220,7 @@ class Supervisor:
 
     async def _finish(self, job: Job, step: Callable[[Job], Job]) -> None:
         finished = await self._store.change(job.id, step)
-        self._deadline_ns.pop(job.id, None)
-        self._figures.pop(job.id, None)
-        self._figures_read_ns.pop(job.id, None)
+        self._unwatch(job.id)
         assert finished.stop_reason is not None
         log.info(
             "job.finished",
@@ -194,6 +234,10 @@ class Supervisor:
         for observer in self._on_finished:
             observer(finished)
         self._tell_of_room()
+
+    def _unwatch(self, job_id: str) -> None:
+        for known in (self._deadline_ns, self._figures, self._figures_read_ns):
+            known.pop(job_id, None)
 
     def _tell_of_room(self) -> None:
         for observer in self._on_room:
@@ -237,6 +281,8 @@ class Supervisor:
             clean = job.exit_code == 0 and not job.unpublished
             keep = settings.completed_jobs_retention if clean else settings.failed_jobs_retention
             assert job.stopped_at is not None
+            if keep is not None and self._is_elsewhere(job):
+                keep += _HOST_MAY_RETURN  # only there its files can be removed with it
             if keep is None or now - job.stopped_at < keep:
                 continue
             try:

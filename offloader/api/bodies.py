@@ -15,6 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from offloader.api.errors import BadRequest
 
 BODY_LIMIT_BYTES: Final = 1024 * 1024
+_PREFIX: Final = "failed to decode request body: "
+_WHITESPACE: Final = " \t\r\n"
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -45,40 +47,47 @@ class BodyLimit:
         await self._app(scope, limited, send)
 
 
-async def read_model(request: Request, model: type[Model]) -> Model:
-    """The body as `model`; members are matched in any letter case, as Go does, unknown ones ignored.
+async def read_model(request: Request, model: type[Model], *, may_be_empty: bool = False) -> Model:
+    """The body as `model`, read as Go's decoder does: the first JSON value counts, members are matched in any
+    letter case, unknown ones and `null` leave the default.
 
     Raises:
         BadRequest: not JSON, or not of the model's form; the text names the member.
     """
-    document = parse_json(await request.body())
+    body = await request.body()
+    if may_be_empty and not body.strip():
+        return model()
+    document = parse_json(body)
+    if document is None:
+        document = {}
     if not isinstance(document, dict):
-        raise BadRequest("invalid request body: should be a JSON object")
+        raise BadRequest(f"{_PREFIX}should be a JSON object")
     try:
         return model.model_validate(_with_known_names(document, model))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         member = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(f"invalid request body: {member}: {first['msg']}") from error
+        raise BadRequest(f"{_PREFIX}{member}: {first['msg']}") from error
 
 
 def parse_json(body: bytes) -> Any:
-    """Strict JSON: no NaN, no text that is not Unicode, no depth that breaks the parser.
+    """The first JSON value of `body`: no NaN, no text that is not Unicode, no depth that breaks the parser.
 
     Raises:
         BadRequest: anything else.
     """
-    if not body.strip():
-        raise BadRequest("invalid request body: should not be empty")
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        text = body.decode().lstrip(_WHITESPACE)
+        if not text:
+            raise BadRequest(f"{_PREFIX}EOF")
+        document, _ = _DECODER.raw_decode(text)
         json.dumps(document, ensure_ascii=False).encode()
     except UnicodeError as error:
-        raise BadRequest("invalid request body: should be Unicode text in UTF-8") from error
+        raise BadRequest(f"{_PREFIX}should be Unicode text in UTF-8") from error
     except RecursionError as error:
-        raise BadRequest("invalid request body: nested too deeply") from error
+        raise BadRequest(f"{_PREFIX}nested too deeply") from error
     except ValueError as error:
-        raise BadRequest(f"invalid request body: not JSON: {error}") from error
+        raise BadRequest(f"{_PREFIX}not JSON: {error}") from error
     return document
 
 
@@ -87,7 +96,7 @@ def _with_known_names(document: Mapping[str, Any], model: type[BaseModel]) -> di
     return {
         names[member.casefold()]: value
         for member, value in document.items()
-        if member.casefold() in names
+        if member.casefold() in names and value is not None
     }
 
 
@@ -108,3 +117,6 @@ def _too_large() -> HTTPException:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -1,66 +1,75 @@
 """The job routes of job-service.md 1."""
 
 # No postponed annotations here: FastAPI has to see the types that are made inside the function.
-import json
-import re
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
 from clientauth.service import ClientAuth, Identity
 from offloader.api.bodies import read_model
-from offloader.api.schemas import InitRequest, JobCreate, job_document
-from offloader.errors import JobNotFound
-from offloader.models import Job
+from offloader.api.deps import client_of, idempotency_key, known_id
+from offloader.api.errors import Refused, json_document
+from offloader.api.queries import flag
+from offloader.api.schemas import InitRequest, JobCreate, details_document, job_document
+from offloader.api.streams import until
+from offloader.errors import BackendError, JobNotFound
+from offloader.events import JobEvents
 from offloader.service import JobService
 
-_JOB_ID: Final = re.compile(r"[a-z0-9-]{12,63}")
 
-
-def job_router(service: JobService, auth: ClientAuth) -> APIRouter:
+def job_router(service: JobService, auth: ClientAuth, events: JobEvents) -> APIRouter:
     """Routes of the reference, so an unknown client's first request registers it where that is allowed."""
     router = APIRouter()
-
-    async def identity(request: Request) -> Identity:
-        return await auth.authenticate(request.headers.get("authorization"))
-
-    async def known_id(job_id: str) -> str:
-        if not _JOB_ID.fullmatch(job_id):
-            raise JobNotFound(job_id)
-        return job_id
-
-    Client = Annotated[Identity, Depends(identity)]
+    Client = Annotated[Identity, Depends(client_of(auth, may_register=True))]
     JobId = Annotated[str, Depends(known_id)]
 
     @router.post("/jobs/init")
     async def init(request: Request, _client: Client) -> Response:
         wanted = await read_model(request, InitRequest)
-        await service.prepare(wanted.runners)
+        try:
+            await service.prepare(wanted.runners)
+        except BackendError as error:
+            raise Refused(500, f"failed to update job runner: {error}") from error
         return Response(status_code=200)
 
     @router.post("/jobs")
     async def create(request: Request, client: Client) -> Response:
+        key = idempotency_key(request)
         wanted = await read_model(request, JobCreate)
-        return _job_response(await service.create(wanted.to_wish(), client=client))
+        job = await service.create(wanted.to_wish(), client=client, idempotency_key=key)
+        return json_document(job_document(job))
 
     @router.get("/jobs/{job_id}")
-    async def get(client: Client, job_id: JobId) -> Response:
-        return _job_response(await service.get(job_id, client=client))
+    async def get(request: Request, client: Client, job_id: JobId) -> Response:
+        details = flag(request, "details")
+        job = await service.get(job_id, client=client)
+        if not details:
+            return json_document(job_document(job))
+        lines = await service.last_log_lines(job)
+        return json_document(details_document(job) | {"last_log_lines": list(lines)})
 
     @router.delete("/jobs/{job_id}")
     async def delete(client: Client, job_id: JobId) -> Response:
-        await service.delete(job_id, client=client)
+        try:
+            await service.delete(job_id, client=client)
+        except BackendError as error:
+            raise Refused(500, f"failed to delete recording job: {error}") from error
         return Response(status_code=200)
 
     @router.get("/jobs/{job_id}/logs")
-    async def logs(client: Client, job_id: JobId) -> StreamingResponse:
-        chunks = await service.logs(job_id, client=client)
+    async def logs(request: Request, client: Client, job_id: JobId) -> Response:
+        follow = flag(request, "follow")
+        try:
+            if follow:
+                chunks = until(events.closing, await service.follow_logs(job_id, client=client))
+            else:
+                chunks = await service.logs(job_id, client=client)
+        except JobNotFound as error:
+            if follow:
+                raise
+            text = "failed to get recording job logs: no such job"
+            raise Refused(403, text) from error  # the reference's answer to any failure here
         return StreamingResponse(chunks, media_type="text/plain; charset=utf-8")
 
     return router
-
-
-def _job_response(job: Job) -> Response:
-    text = json.dumps(job_document(job), ensure_ascii=False, separators=(",", ":"))
-    return Response(text + "\n", media_type="application/json")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from foundation.clock import epoch_ms
-from offloader.models import Job
+from offloader.advice import next_step
+from offloader.models import Job, OutboxEntry
 from offloader.service import JobWish
 
 
@@ -17,11 +18,6 @@ class InitRequest(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
     runners: list[str] = Field(default_factory=list, alias="Runners")
-
-    @field_validator("runners", mode="before")
-    @classmethod
-    def _null_is_empty(cls, value: Any) -> Any:
-        return [] if value is None else value
 
 
 class JobCreate(BaseModel):
@@ -34,13 +30,16 @@ class JobCreate(BaseModel):
     max_duration_sec: int = 0
     input_data: dict[str, Any] = Field(default_factory=dict, repr=False)
 
-    @field_validator("input_data", mode="before")
-    @classmethod
-    def _null_is_empty(cls, value: Any) -> Any:
-        return {} if value is None else value
-
     def to_wish(self) -> JobWish:
         return JobWish(self.type, self.runner, self.max_duration_sec, self.input_data)
+
+
+class RepublishRequest(BaseModel):
+    """`POST /jobs/{id}/republish`."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    auth_token: str = Field(default="", repr=False)
 
 
 def job_document(job: Job) -> dict[str, Any]:
@@ -58,3 +57,28 @@ def job_document(job: Job) -> dict[str, Any]:
     if job.output_data:
         document["output_data"] = dict(job.output_data)
     return document
+
+
+def details_document(job: Job) -> dict[str, Any]:
+    """What the added routes tell besides: where the job is, how it ended, and what to do about it."""
+    return job_document(job) | {
+        "state": job.state.value,
+        "stop_reason": job.stop_reason and job.stop_reason.value,
+        "exit_code": job.exit_code,
+        "detail": job.detail,
+        "next_step": next_step(job),
+        "deadline_at": epoch_ms(job.deadline_at),
+        "post_call": job.post_call,
+        "unpublished": job.unpublished,
+        "publication": job.outbox and _publication_document(job.outbox),
+        "figures": dict(job.figures),
+    }
+
+
+def _publication_document(entry: OutboxEntry) -> dict[str, Any]:
+    return {
+        "state": entry.publication.value,
+        "attempts": entry.attempts,
+        "next_at": entry.next_at and epoch_ms(entry.next_at),
+        "detail": entry.detail,
+    }

@@ -124,15 +124,19 @@ async def test_a_full_disk_is_refused_at_once_however_many_places_are_free() -> 
     assert now_s() == 0
 
 
-async def test_closing_sends_those_away_who_wait() -> None:
+@pytest.mark.parametrize(
+    ("for_good", "text"), [(False, "is being drained"), (True, "shutting down")]
+)
+async def test_closing_sends_those_away_who_wait(for_good: bool, text: str) -> None:
     bench = Bench()
     await bench.entrance.enter(job(1))
     waiting = asyncio.create_task(bench.entrance.enter(job(2)))
     await asyncio.sleep(1)
-    bench.entrance.close()
-    with pytest.raises(CreationFailed, match="shutting down"):
+    bench.entrance.close(for_good=for_good)
+    with pytest.raises(CreationFailed, match=text):
         await waiting
     assert now_s() == pytest.approx(1)
-    bench.entrance.reopen()
+    assert bench.entrance.reopen() is not for_good
     await bench.store.delete(job(1).id)
-    await bench.entrance.enter(job(3))
+    if not for_good:
+        await bench.entrance.enter(job(3))

@@ -100,3 +100,19 @@ async def test_a_place_is_held_while_the_backend_launches() -> None:
         *(service.create(wish(f"{n}"), client=CLIENT) for n in range(30)), return_exceptions=True
     )
     assert sum(isinstance(result, Job) for result in results) == 10
+
+
+async def test_the_token_of_a_new_job_publishes_what_an_older_one_could_not(start) -> None:
+    running = await start()
+    site = {"call_id": "c", "post_id": "p", "site_url": "http://mattermost"}
+    old = {**site, "auth_token": "old-token"}
+    first = await running.create_job(input_data=old)
+    running.backend.exit(first, 1, unpublished=True)
+    await running.check()
+    assert running.backend.salvaged == []
+    new = {**site, "call_id": "d", "auth_token": "new-token"}
+    await running.create_job(input_data=new)
+    await running.check()
+    assert running.backend.salvaged == [
+        (first, {"AUTH_TOKEN": "new-token", "SITE_URL": "http://mattermost"})
+    ]

@@ -243,7 +243,7 @@ async def test_jobs_that_outlive_the_service_are_left_alone_by_a_drain(start) ->
 
 async def test_what_is_unpublished_is_never_removed_before_it_is_given_up(start) -> None:
     running = await start(JOBS_FAILEDJOBSRETENTIONTIME="1d", JOBS_OUTBOXMAXAGE="3d")
-    job_id = await running.create_job()
+    job_id = await running.create_job(input_data={"call_id": "c", "post_id": "p"})
     running.backend.exit(job_id, 0, unpublished=True)
     await running.check()
     for _ in range(2):

@@ -1,4 +1,10 @@
+"""Routes for monitors."""
+
 from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography import x509
 
 
 async def test_healthz_answers_without_authentication(running) -> None:
@@ -35,3 +41,79 @@ async def test_no_metric_names_a_client_or_a_job(running) -> None:
     text = (await running.http.get("/metrics")).text
     assert "plugin-of-somebody" not in text
     assert job_id not in text
+
+
+async def lines_of(running) -> set[str]:
+    return set((await running.http.get("/metrics")).text.splitlines())
+
+
+async def test_metrics_count_requests_by_route_and_status_never_by_path(running) -> None:
+    job_id = await running.create_job()
+    await running.get_job(job_id)
+    await running.http.get("/nothing/at/all")
+    await running.http.request("BREW", "/jobs")
+    lines = await lines_of(running)
+    counted = "calls_offloader_http_request_seconds_count"
+    assert f'{counted}{{method="GET",route="/jobs/{{job_id}}",status="200"}} 1.0' in lines
+    assert f'{counted}{{method="POST",route="/jobs",status="200"}} 1.0' in lines
+    assert f'{counted}{{method="GET",route="-",status="404"}} 1.0' in lines
+    assert not any("BREW" in line or "/nothing" in line for line in lines)
+
+
+async def test_metrics_tell_of_admission_start_up_and_what_the_backend_could_not_do(start) -> None:
+    running = await start(JOBS_MAXCONCURRENTJOBS="1")
+    await running.create_job(call="one")
+    running.clock.advance(seconds=3)
+    await running.check()
+    assert (await running.post_job(call="two")).status_code == 500
+    running.backend.refuse = "no such program"
+    assert (await running.post_job(call="one", job_type="transcribing")).status_code == 500
+    lines = await lines_of(running)
+    assert {
+        'calls_offloader_admission_wait_seconds_count{admitted="true"} 2.0',
+        'calls_offloader_admission_wait_seconds_count{admitted="false"} 1.0',
+        'calls_offloader_job_start_seconds_sum{stage="launch",type="recording"} 0.0',
+        'calls_offloader_job_start_seconds_sum{stage="start",type="recording"} 3.0',
+        'calls_offloader_backend_errors_total{operation="launch"} 1.0',
+    } <= lines
+
+
+async def test_metrics_tell_of_capacity_drain_disk_and_unpublished_results(running) -> None:
+    job_id = await running.create_job()
+    running.backend.free_disk = 4096
+    await running.check()
+    running.backend.exit(job_id, 1, unpublished=True)
+    await running.check()
+    running.clock.advance(seconds=90)
+    running.offloader.entrance.close()
+    assert {
+        "calls_offloader_free_calls 0.0",
+        "calls_offloader_draining 1.0",
+        "calls_offloader_free_disk_bytes 4096.0",
+        "calls_offloader_unpublished_results 1.0",
+        "calls_offloader_outbox_oldest_age_seconds 90.0",
+    } <= await lines_of(running)
+
+
+def end_of(certificate: Path) -> float:
+    made = x509.load_pem_x509_certificate(certificate.read_bytes())
+    return made.not_valid_after_utc.timestamp()
+
+
+async def test_metrics_tell_when_the_certificate_ends(serve, tmp_path, certificate) -> None:
+    environ = {
+        "API_HTTP_TLS_ENABLE": "true",
+        "API_HTTP_TLS_CERTFILE": certificate.cert_file,
+        "API_HTTP_TLS_CERTKEY": certificate.cert_key,
+    }
+    async with serve(tmp_path, tls=True, **environ) as served:
+        text = (await served.http.get("/metrics")).text
+    name = "calls_offloader_certificate_expiry_timestamp_seconds"
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+    assert float(line.split()[1]) == end_of(Path(certificate.cert_file))
+
+
+async def test_every_metric_has_the_prefix(running) -> None:
+    await running.create_job()
+    for line in await lines_of(running):
+        assert line.startswith(("calls_offloader_", "# HELP calls_offloader_", "# TYPE calls_"))

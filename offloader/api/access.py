@@ -1,0 +1,90 @@
+"""Around every request: an ID, one log line, its latency, and who sent it.
+
+Logged are the route's template, the path without its query, ids and counts; never headers, queries or bodies.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from clientauth.turns import PEER
+from foundation.logs import get_logger
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+_QUIET: Final = frozenset({"/version", "/healthz", "/readyz", "/metrics"})
+"""Asked every few seconds by monitors."""
+_METHODS: Final = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+_SHOWN_PATH: Final = 120
+
+Observer = Callable[[str, str, int, float], None]
+"""Called with method, route template (`-` for none), status (0: none was sent) and seconds."""
+
+log = get_logger()
+
+
+class AccessLog:
+    """ASGI middleware; outermost, so that it sees every answer."""
+
+    def __init__(self, app: ASGIApp, *, observe: Observer) -> None:
+        self._app = app
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        status = 0
+        sent_bytes = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status, sent_bytes
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            sent_bytes += len(message.get("body", b""))
+            await send(message)
+
+        began_s = time.perf_counter()
+        peer = scope["client"][0] if scope.get("client") else ""
+        token = PEER.set(peer)
+        try:
+            with bound_contextvars(request_id=request_id):
+                try:
+                    await self._app(scope, receive, sending)
+                finally:
+                    seconds = time.perf_counter() - began_s
+                    self._tell(scope, status, seconds, sent_bytes, peer)
+        finally:
+            PEER.reset(token)
+
+    def _tell(self, scope: Scope, status: int, seconds: float, sent_bytes: int, peer: str) -> None:
+        route = getattr(scope.get("route"), "path", "-")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._observe(method, route, status, seconds)
+        quiet = route in _QUIET and status < 500
+        tell = log.debug if quiet else log.info
+        tell(
+            "http.request",
+            method=method,
+            route=route,
+            path=scope["path"][:_SHOWN_PATH],
+            status=status,
+            duration_s=round(seconds, 4),
+            sent_bytes=sent_bytes,
+            peer=peer,
+        )
+
+
+def _request_id(scope: Scope) -> str:
+    """The sender's own, where it has a harmless form."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

@@ -1,0 +1,97 @@
+"""The job routes beside the reference's: lists, stop, files, publication. None ever registers anybody."""
+
+# No postponed annotations here: FastAPI has to see the types that are made inside the function.
+from collections.abc import AsyncIterator
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from clientauth.service import ClientAuth, Identity
+from foundation.logs import get_logger
+from offloader.api.bodies import read_model
+from offloader.api.deps import client_of, known_id
+from offloader.api.errors import json_document
+from offloader.api.queries import choice, moment, page_size, text
+from offloader.api.schemas import RepublishRequest, details_document
+from offloader.errors import BackendError
+from offloader.models import JobState, JobType
+from offloader.service import JobService
+
+_PAGE = 50
+
+log = get_logger()
+
+
+def added_job_router(service: JobService, auth: ClientAuth) -> APIRouter:
+    """`GET /jobs`, and below a job: `stop`, `artifacts`, `republish`."""
+    router = APIRouter()
+    Client = Annotated[Identity, Depends(client_of(auth, may_register=False))]
+    JobId = Annotated[str, Depends(known_id)]
+
+    @router.get("/jobs")
+    async def list_jobs(request: Request, client: Client) -> Response:
+        page = await service.list_jobs(
+            client=client,
+            job_type=choice(request, "type", JobType),
+            state=choice(request, "state", JobState),
+            since=moment(request, "since"),
+            before=text(request, "before"),
+            limit=page_size(request, "limit", _PAGE),
+        )
+        document = {"jobs": [details_document(job) for job in page.jobs], "next": page.next}
+        return json_document(document)
+
+    @router.post("/jobs/{job_id}/stop")
+    async def stop(client: Client, job_id: JobId) -> Response:
+        job = await service.stop(job_id, client=client)
+        return json_document(details_document(job), status=202 if job.live else 200)
+
+    @router.get("/jobs/{job_id}/artifacts")
+    async def artifacts(client: Client, job_id: JobId) -> Response:
+        found = await service.artifacts(job_id, client=client)
+        files = [{"name": file.name, "size_bytes": file.size_bytes} for file in found]
+        return JSONResponse({"artifacts": files})
+
+    @router.get("/jobs/{job_id}/artifacts/{name:path}")
+    async def artifact(client: Client, job_id: JobId, name: str) -> Response:
+        file, chunks = await service.read_artifact(job_id, name, client=client)
+        headers = {
+            "Content-Length": str(file.size_bytes),
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(_last_part(name))}",
+            "X-Content-Type-Options": "nosniff",
+            "Accept-Ranges": "none",
+        }
+        exactly = _exactly(chunks, file.size_bytes)
+        return StreamingResponse(exactly, media_type="application/octet-stream", headers=headers)
+
+    @router.post("/jobs/{job_id}/republish")
+    async def republish(request: Request, client: Client, job_id: JobId) -> Response:
+        wanted = await read_model(request, RepublishRequest, may_be_empty=True)
+        token = wanted.auth_token or None
+        job = await service.republish(job_id, client=client, auth_token=token)
+        return json_document(details_document(job), status=202)
+
+    return router
+
+
+async def _exactly(chunks: AsyncIterator[bytes], size_bytes: int) -> AsyncIterator[bytes]:
+    """As many bytes as were announced, of a file that may grow meanwhile.
+
+    Raises:
+        BackendError: there are fewer; the connection ends, so that nobody takes a part for the whole.
+    """
+    left = size_bytes
+    async for chunk in chunks:
+        if chunk := chunk[:left]:
+            left -= len(chunk)
+            yield chunk
+        if not left:
+            return
+    if left:
+        raise BackendError("the file became shorter while it was read")
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("/")[2]

@@ -1,0 +1,123 @@
+"""The admin's routes: status, drain, clients; by the local socket or with the admin's key."""
+
+# No postponed annotations here: FastAPI has to see the types that are made inside the function.
+from collections import Counter
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from clientauth.admin import ClientAdmin
+from clientauth.service import ClientAuth, Identity
+from foundation.clock import epoch_ms
+from offloader.administration import Administration, ServiceStatus
+from offloader.api.bodies import read_model
+from offloader.api.deps import client_of
+from offloader.api.errors import Refused, json_document
+from offloader.models import Job
+from offloader.version import BUILD_VERSION
+
+
+class ClientRequest(BaseModel):
+    """A client, and its key where one is set."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    client_id: str = Field(default="", alias="clientID")
+    auth_key: str = Field(default="", alias="authKey", repr=False)
+
+
+def admin_router(
+    administration: Administration,
+    clients: ClientAdmin,
+    auth: ClientAuth,
+    *,
+    self_registration: bool,
+) -> APIRouter:
+    """`/admin/…`; 403 for everybody else, 401 for who is nobody."""
+    router = APIRouter(prefix="/admin")
+    known = client_of(auth, may_register=False)
+
+    async def admin(request: Request) -> Identity:
+        identity = await known(request)
+        if not identity.admin:
+            raise Refused(403, "only the admin may do that")
+        return identity
+
+    Admin = Annotated[Identity, Depends(admin)]
+
+    @router.get("/status")
+    async def status(_admin: Admin) -> Response:
+        return json_document(_status_document(await administration.status()))
+
+    @router.post("/drain")
+    async def drain(_admin: Admin) -> Response:
+        administration.drain()
+        return json_document(_status_document(await administration.status()))
+
+    @router.post("/undrain")
+    async def undrain(_admin: Admin) -> Response:
+        if not administration.undrain():
+            raise Refused(
+                409, "the service is ending: it takes jobs again when it has started again"
+            )
+        return json_document(_status_document(await administration.status()))
+
+    @router.get("/clients")
+    async def list_clients(_admin: Admin) -> Response:
+        live = Counter(job.client_id for job in (await administration.status()).jobs)
+        found = [
+            {"clientID": client_id, "live_jobs": live[client_id]}
+            for client_id in await clients.ids()
+        ]
+        return json_document({"clients": found})
+
+    @router.post("/clients/add")
+    async def add(request: Request, _admin: Admin) -> Response:
+        wanted = await read_model(request, ClientRequest)
+        await clients.add(wanted.client_id, wanted.auth_key)
+        return json_document({"clientID": wanted.client_id}, status=201)
+
+    @router.post("/clients/rotate")
+    async def rotate(request: Request, _admin: Admin) -> Response:
+        wanted = await read_model(request, ClientRequest)
+        await clients.rotate(wanted.client_id, wanted.auth_key)
+        return json_document({"clientID": wanted.client_id})
+
+    @router.post("/clients/revoke")
+    async def revoke(request: Request, _admin: Admin) -> Response:
+        wanted = await read_model(request, ClientRequest)
+        await clients.revoke(wanted.client_id)
+        document = {"clientID": wanted.client_id, "may_come_back": self_registration}
+        return json_document(document)
+
+    return router
+
+
+def _status_document(status: ServiceStatus) -> dict[str, Any]:
+    return {
+        "version": BUILD_VERSION,
+        "backend": status.backend,
+        "calls_in_progress": status.calls_in_progress,
+        "max_calls": status.max_calls,
+        "jobs": [_job_document(job) for job in status.jobs],
+        "unpublished": {
+            "waiting": status.waiting,
+            "oldest_age_s": status.oldest_waiting.total_seconds(),
+            "given_up": status.given_up,
+        },
+        "draining": status.draining,
+        "safe_to_restart": status.safe_to_restart,
+        "reason": status.reason,
+    }
+
+
+def _job_document(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "type": job.spec.type.value,
+        "state": job.state.value,
+        "post_call": job.post_call,
+        "start_at": epoch_ms(job.created_at),
+        "deadline_at": epoch_ms(job.deadline_at),
+    }

@@ -1,0 +1,42 @@
+"""What several routers ask of a request before they look at it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from fastapi import Request
+
+from clientauth.service import ClientAuth, Identity
+from offloader.api.errors import BadRequest
+from offloader.errors import JobNotFound
+
+_JOB_ID: Final = re.compile(r"[a-z0-9-]{12,63}")
+_IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}")
+
+
+def client_of(auth: ClientAuth, *, may_register: bool) -> Callable[[Request], Awaitable[Identity]]:
+    """A dependency: who sends the request. `may_register` on the reference's routes only."""
+
+    async def client(request: Request) -> Identity:
+        authorization = request.headers.get("authorization")
+        return await auth.authenticate(authorization, may_register=may_register)
+
+    return client
+
+
+async def known_id(job_id: str) -> str:
+    """A dependency: a job ID of ours or of the reference's kubernetes mode. Raises JobNotFound."""
+    if not _JOB_ID.fullmatch(job_id):
+        raise JobNotFound(job_id)
+    return job_id
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The `Idempotency-Key` header. Raises BadRequest for one of no use."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        text = "should be 1 to 255 visible ASCII characters"
+        raise BadRequest(f"invalid Idempotency-Key header: {text}")
+    return key

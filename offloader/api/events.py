@@ -1,0 +1,63 @@
+"""`GET /events`: server-sent events of what becomes of the client's jobs."""
+
+# No postponed annotations here: FastAPI has to see the types that are made inside the function.
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import StreamingResponse
+
+from clientauth.service import ClientAuth, Identity
+from foundation.channel import ChannelClosed
+from offloader.api.deps import client_of
+from offloader.api.schemas import details_document
+from offloader.events import JobEvents, Listener
+
+HEARTBEAT_S = 15.0
+"""A comment, so that proxies do not take a quiet stream for a dead one."""
+
+
+def event_router(
+    events: JobEvents, auth: ClientAuth, *, count_dropped: Callable[[int], None]
+) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/events")
+    async def listen(
+        client: Annotated[Identity, Depends(client_of(auth, may_register=False))],
+    ) -> Response:
+        events.check_room()
+
+        async def stream() -> AsyncIterator[str]:
+            async with events.listen(client) as listener:
+                async for text in _texts(listener, count_dropped):
+                    yield text
+
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)
+
+    return router
+
+
+async def _texts(listener: Listener, count_dropped: Callable[[int], None]) -> AsyncIterator[str]:
+    yield ": what becomes of your jobs, beginning with those that live now\n\n"
+    while True:
+        try:
+            async with asyncio.timeout(HEARTBEAT_S):
+                job = await listener.jobs.receive()
+        except TimeoutError:
+            yield ": still here\n\n"
+            continue
+        except ChannelClosed:
+            yield "event: end\ndata: {}\n\n"
+            return
+        if dropped := listener.newly_dropped():
+            count_dropped(dropped)
+            yield _event("dropped", {"count": dropped})
+        yield _event("job", details_document(job))
+
+
+def _event(name: str, document: object) -> str:
+    return f"event: {name}\ndata: {json.dumps(document, separators=(',', ':'))}\n\n"

@@ -1,0 +1,90 @@
+"""`Idempotency-Key`: a repeated `POST /jobs` gets the first answer, also while the first is in progress.
+
+A key is bound to its job before that job is created, so that of two requests, on whichever replica, one
+creates and the other waits. Only success is remembered: a refused request may be tried again under its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from offloader.errors import CreationFailed, IdempotencyMismatch
+from offloader.models import Job, JobSpec, JobState, StopReason
+from offloader.store.base import AnswerStore, JobStore
+
+_LOOK_EVERY_S: Final = 0.25
+_PATIENCE_S: Final = 60.0
+"""How long a job that another process has announced may take to come to be; longer than its wait for a place."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    spec: JobSpec
+    answer: asyncio.Future[Job]
+
+
+class Repeats:
+    """One per process. Lives on the event loop."""
+
+    def __init__(self, *, answers: AnswerStore, jobs: JobStore) -> None:
+        self._answers = answers
+        self._jobs = jobs
+        self._running: dict[tuple[str, str], _Running] = {}
+
+    async def once(self, key: str, job: Job, create: Callable[[], Awaitable[Job]]) -> Job:
+        """The job of this key, as it was answered first: `create()`, or an earlier request's.
+
+        Raises:
+            IdempotencyMismatch: the earlier request asked for something else.
+            Whatever `create` raises, to everybody who waits for it.
+        """
+        slot = (job.client_id, key)
+        running = self._running.get(slot)
+        if running is not None:
+            _check_same(running.spec, job.spec)
+            return await asyncio.shield(running.answer)
+        answer: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
+        self._running[slot] = _Running(job.spec, answer)
+        try:
+            created = await self._first(slot, job, create)
+        except BaseException as error:
+            ending = CreationFailed("the service is shutting down")
+            answer.set_exception(error if isinstance(error, Exception) else ending)
+            answer.exception()  # somebody may wait for it, or nobody
+            raise
+        else:
+            answer.set_result(created)
+            return created
+        finally:
+            del self._running[slot]
+
+    async def _first(
+        self, slot: tuple[str, str], job: Job, create: Callable[[], Awaitable[Job]]
+    ) -> Job:
+        give_up_s = asyncio.get_running_loop().time() + _PATIENCE_S
+        while (bound := await self._answers.remember_answer(*slot, job.id)) != job.id:
+            earlier = await self._jobs.get(bound)
+            late = asyncio.get_running_loop().time() >= give_up_s
+            if earlier is not None and (late or earlier.state is not JobState.PENDING):
+                _check_same(earlier.spec, job.spec)
+                if earlier.stop_reason is not StopReason.START_FAILED:
+                    return replace(earlier, stopped_at=None, output_data={})
+                late = True
+            if late:
+                # Whoever bound it ended before the job came to be, or the job's record is deleted.
+                await self._answers.forget_answer(*slot, bound)
+            else:
+                await asyncio.sleep(_LOOK_EVERY_S)
+        try:
+            return await create()
+        except BaseException:
+            await asyncio.shield(self._answers.forget_answer(*slot, job.id))
+            raise
+
+
+def _check_same(earlier: JobSpec, now: JobSpec) -> None:
+    if earlier != now:
+        raise IdempotencyMismatch

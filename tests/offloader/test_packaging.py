@@ -1,0 +1,66 @@
+"""The systemd unit: what keeps jobs alive is in it, and systemd understands it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from offloader.app import _DRAIN_SLACK_S
+from offloader.setting_keys import KEYS
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "packaging/calls-offloader.service"
+LINES = [line for line in UNIT.read_text().splitlines() if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "KillMode=process",
+        "OOMPolicy=continue",
+        "Delegate=yes",
+        "StateDirectory=calls-offloader",
+        "Restart=always",
+        "User=calls-offloader",
+        "WantedBy=multi-user.target",
+    ],
+)
+def test_what_keeps_jobs_and_results_alive_is_there(line: str) -> None:
+    assert line in LINES
+
+
+@pytest.mark.parametrize(
+    "name", ["PrivateTmp", "MemoryDenyWriteExecute", "ProtectControlGroups", "RuntimeMaxSec"]
+)
+def test_what_would_break_process_jobs_is_not(name: str) -> None:
+    assert not [line for line in LINES if line.startswith(f"{name}=")]
+
+
+def test_a_stop_has_time_for_the_grace_and_what_follows() -> None:
+    [timeout] = [line for line in LINES if line.startswith("TimeoutStopSec=")]
+    grace_s = KEYS["jobs.process.stop_grace_s"].default
+    assert int(timeout.partition("=")[2]) > grace_s + _DRAIN_SLACK_S
+
+
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    verify = shutil.which("systemd-analyze")
+    if verify is None:
+        pytest.skip("systemd-analyze is not installed")
+    text, count = re.subn(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text())
+    assert count == 1
+    unit = tmp_path / UNIT.name
+    unit.write_text(text)
+    done = subprocess.run(
+        [verify, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_guide_names_every_command() -> None:
+    guide = (ROOT / "docs/operations.md").read_text()
+    for command in ("status", "drain", "undrain", "jobs", "clients", "config check"):
+        assert f"offloader {command}" in guide
