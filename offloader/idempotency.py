@@ -17,7 +17,7 @@ from offloader.store.base import AnswerStore, JobStore
 
 _LOOK_EVERY_S: Final = 0.25
 _PATIENCE_S: Final = 60.0
-"""How long a job that another process has announced may take to come to be; longer than its wait for a place."""
+"""How long another process may take to make the job it announced: more than its wait for a place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,9 @@ class PrivateEngine:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = ["dockerd", "--host", self.address, "--bridge=none", "--iptables=false"]
+        # In a network of its own: without a bridge it would take away the other engine's.
+        command = ["unshare", "--net", "dockerd", "--host", self.address]
+        command += ["--bridge=none", "--iptables=false"]
         command += ["--data-root", str(self._directory / "data")]
         command += ["--exec-root", str(self._directory / "exec")]
         command += ["--pidfile", str(self._directory / "pid")]
