@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
 from callclient.receive.tracks import RemoteTrack
 from jobs.recorder.compositor import Compositor
 from jobs.recorder.inbox import Inbox, Item, SceneChange, TrackFrame, TrackOver
-from jobs.recorder.mp4 import Mp4Writer
+from jobs.recorder.mp4 import Mp4Error, Mp4Writer
 from jobs.recorder.picture_line import PictureLine
 from jobs.recorder.settings import RecorderSettings
 from jobs.recorder.sound_line import SoundLine
@@ -76,6 +77,11 @@ class Recording:
         finally:
             self._writer.close()
 
+    def abandon(self) -> None:
+        """Close the file as it is: it cannot be written any more."""
+        with suppress(Mp4Error):
+            self._writer.close()
+
     def blocked_tracks(self) -> list[RemoteTrack]:
         """Screens that show nothing new before a key frame comes (trap 23)."""
         return [self._tracks[track_id] for track_id in self._pictures.waiting_for_key_frame()]
@@ -121,7 +127,14 @@ class RecordingLoop:
             self._stopping.set()
 
     def run(self) -> None:
-        """Record until stopped. Raises Mp4Error; the file then holds what came before."""
+        """Record until stopped. Raises Mp4Error; the file then holds what came before, and is closed."""
+        try:
+            self._run()
+        except Mp4Error:
+            self._recording.abandon()
+            raise
+
+    def _run(self) -> None:
         while not self._stopping.wait(self._interval_s):
             self._step(time.monotonic_ns() - LATENCY_NS)
         while (until_ns := time.monotonic_ns() - LATENCY_NS) < self._stop_ns:
