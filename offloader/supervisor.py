@@ -27,6 +27,7 @@ from offloader.store.base import Claim, JobStore, Lease
 
 POLL_INTERVAL_S: Final = 1.0
 _FIGURES_EVERY_NS: Final = 5_000_000_000
+_COMPLAIN_EVERY_NS: Final = 60_000_000_000
 _RETENTION_EVERY_NS: Final = 60_000_000_000
 _ORPHANS_EVERY_NS: Final = 3600_000_000_000
 _HOST_MAY_RETURN: Final = timedelta(days=7)
@@ -64,6 +65,8 @@ class Supervisor:
         self._deadline_ns: dict[str, int] = {}
         self._figures: dict[str, Mapping[str, float]] = {}
         self._figures_read_ns: dict[str, int] = {}
+        self._check_failed_ns: dict[str, int] = {}
+        """When a job that cannot be looked at was last complained about."""
         self._retention_ns: int | None = None
         self._orphans_ns: int | None = None
         self._on_finished: list[Callable[[Job], None]] = []
@@ -116,8 +119,9 @@ class Supervisor:
                 continue  # its launch is under way
             try:
                 await self._check_job(job)
+                self._check_failed_ns.pop(job.id, None)
             except BackendError as error:
-                log.error("job.check_failed", job_id=job.id, error=str(error))
+                self._tell_of_failed_check(job, error)
         await self._outbox.check(mine.unpublished if self._lease else None)
         now_ns = self._clock.monotonic_ns()
         if self._retention_ns is None or now_ns - self._retention_ns >= _RETENTION_EVERY_NS:
@@ -218,6 +222,14 @@ class Supervisor:
         elif self._clock.monotonic_ns() >= self._deadline_of(job):
             await self.stop(seen, reason=StopReason.MAX_DURATION)
 
+    def _tell_of_failed_check(self, job: Job, error: BackendError) -> None:
+        """Once a minute: an engine that is down is looked at every second, but is one event."""
+        now_ns = self._clock.monotonic_ns()
+        last_ns = self._check_failed_ns.get(job.id)
+        if last_ns is None or now_ns - last_ns >= _COMPLAIN_EVERY_NS:
+            self._check_failed_ns[job.id] = now_ns
+            log.error("job.check_failed", job_id=job.id, error=str(error))
+
     async def _finish(self, job: Job, step: Callable[[Job], Job]) -> None:
         finished = await self._store.change(job.id, step)
         self._unwatch(job.id)
@@ -236,7 +248,12 @@ class Supervisor:
         self._tell_of_room()
 
     def _unwatch(self, job_id: str) -> None:
-        for known in (self._deadline_ns, self._figures, self._figures_read_ns):
+        for known in (
+            self._deadline_ns,
+            self._figures,
+            self._figures_read_ns,
+            self._check_failed_ns,
+        ):
             known.pop(job_id, None)
 
     def _tell_of_room(self) -> None:

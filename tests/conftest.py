@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -116,10 +117,16 @@ def _tiny_root(busybox: Path) -> bytes:
 @pytest.fixture(scope="session")
 def tiny_images() -> Iterator[TinyImages]:
     """A real Docker Engine with images of this run."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
+        if address.startswith("unix:"):
+            # The SDK would leave its own socket open when nobody answers.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect("/" + address.removeprefix("unix:").lstrip("/"))
         client = docker.APIClient(version="auto", timeout=60, **docker.utils.kwargs_from_env())
-    except docker.errors.DockerException:
+    except (docker.errors.DockerException, OSError):
         engine_missing("docker", "no engine answers: install docker.io and start dockerd")
+        raise AssertionError from None
     busybox = shutil.which("busybox")
     if busybox is None:
         engine_missing("docker", "no busybox to make images of: install busybox-static")

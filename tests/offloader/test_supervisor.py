@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+import structlog
 
 from offloader.backends.base import Observation, Phase
 from offloader.backends.stub import StubBackend
@@ -148,6 +149,21 @@ async def test_one_job_that_cannot_be_polled_does_not_hide_the_others(running) -
     running.backend.exit(second, 0)
     await running.check()
     assert (await stored(running, second)).state is JobState.FINISHED
+
+
+async def test_an_engine_that_is_down_is_told_of_once_a_minute(running) -> None:
+    await running.create_job()
+
+    async def down(workload):
+        raise BackendError("no answer")
+
+    running.backend.poll = down
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(120):
+            running.clock.advance(seconds=1)
+            await running.check()
+    complaints = [line for line in lines if line["event"] == "job.check_failed"]
+    assert len(complaints) == 2
 
 
 @pytest.mark.parametrize(
