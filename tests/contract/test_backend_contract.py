@@ -154,7 +154,7 @@ class DockerBench:
             await made.aclose()
 
 
-@pytest.fixture(params=["process", "docker"])
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.slow)])
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     made: ProcessBench | DockerBench
     if request.param == "process":

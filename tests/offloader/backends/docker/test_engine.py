@@ -15,6 +15,8 @@ from offloader.backends.docker.backend import DockerBackend
 from offloader.errors import BackendError, LaunchFailed
 from offloader.models import JobType
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "t" * 26
 RESULT = "r" * 26
 WAITS = "echo ready; while [ ! -e /data/go ]; do sleep 0.02; done"

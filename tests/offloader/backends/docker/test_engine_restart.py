@@ -20,7 +20,8 @@ from offloader.backends.docker.backend import DockerBackend
 from offloader.errors import BackendError
 from offloader.models import JobType
 
-pytestmark = pytest.mark.timeout(120)  # the engine takes its time to stop
+# The engine takes its time to stop.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SAVES_WHEN_TOLD = (
     "mkdir -p /data/r1; echo {} > /data/r1/job.json; "

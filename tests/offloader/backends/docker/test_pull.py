@@ -19,6 +19,8 @@ import pytest
 
 from offloader.errors import BackendError
 
+pytestmark = pytest.mark.slow
+
 USER, PASSWORD = "puller", "s3cret-password"
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
