@@ -121,7 +121,7 @@ class RecorderJob:
                     watching.cancel()
                     await presence.leave(staying)
                     watcher.close()
-        return recording is not None
+        return recording is not None and not recording.empty
 
     async def _start(self, presence: Presence, thread: ThreadPoolExecutor) -> RecordingLoop | None:
         """Join, start the encoders, report `started`, learn the start; None when over before."""
@@ -208,15 +208,19 @@ class RecorderJob:
             over.cancel()
             recording.stop(self._stop_ns(presence))
         try:
+            await self._until_written(running)
+        except Mp4Error as error:
+            self._context.log.error("recording.cut_short", reason=str(error))
+            self._cut_short = error
+
+    async def _until_written(self, running: asyncio.Future[None]) -> None:
+        try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await asyncio.shield(running)
         except TimeoutError:
             # The thread may still be catching up: waiting longer loses nothing, giving up would.
             self._context.log.warning("recording.stop_slow", limit_s=_STOP_TIMEOUT_S)
             await self._context.unless_hurried(asyncio.shield(running))
-        except Mp4Error as error:
-            self._context.log.error("recording.cut_short", reason=str(error))
-            self._cut_short = error
 
     def _stop_ns(self, presence: Presence) -> int:
         now_ns = time.monotonic_ns()

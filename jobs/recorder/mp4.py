@@ -48,6 +48,7 @@ class Mp4Writer:
         self.path = path
         self.frames = 0
         self.key_frames = 0
+        self._closed = False
         self._last_key: int | None = None
         self.samples = 0
         """Written so far."""
@@ -93,11 +94,17 @@ class Mp4Writer:
             raise Mp4Error(f"{self.path}: sound was not written: {error}") from error
 
     def close(self) -> None:
-        """Write what the encoders hold back and end the file."""
+        """Write what the encoders hold back and end the file; idempotent, also after a failure."""
+        if self._closed or not (self.frames or self.samples):
+            return  # FFmpeg crashes when it ends a file that was given nothing
+        self._closed = True  # a second flush of an encoder ends the process, not the file
         try:
             try:
-                self._container.mux(self._video.encode(None))
-                self._mux_sound(self._audio.encode(None))
+                # The same goes for an encoder.
+                if self.frames:
+                    self._container.mux(self._video.encode(None))
+                if self.samples:
+                    self._mux_sound(self._audio.encode(None))
             finally:
                 self._container.close()
         except (av.FFmpegError, OSError) as error:

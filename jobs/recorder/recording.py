@@ -77,6 +77,11 @@ class Recording:
         finally:
             self._writer.close()
 
+    @property
+    def empty(self) -> bool:
+        """No picture was due before the end: there is nothing to be played."""
+        return self._writer.frames == 0
+
     def abandon(self) -> None:
         """Close the file as it is: it cannot be written any more."""
         with suppress(Mp4Error):
@@ -125,6 +130,11 @@ class RecordingLoop:
         if not self._stopping.is_set():
             self._stop_ns = stop_ns
             self._stopping.set()
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was recorded. Read it when `run` has returned."""
+        return self._recording.empty
 
     def run(self) -> None:
         """Record until stopped. Raises Mp4Error; the file then holds what came before, and is closed."""

@@ -24,6 +24,7 @@ from jobs.harness import Interrupted, JobContext, StartFailed
 from jobs.recorder import job as job_module
 from jobs.recorder.job import RecorderJob, RecordingCutShort
 from jobs.recorder.mp4 import Mp4Error, Mp4Writer
+from jobs.recorder.recording import Recording
 from jobs.status import StatusReporter
 from testbed.analysis.media import read_sound
 from testbed.analysis.mp4_structure import read_mp4
@@ -150,6 +151,36 @@ async def test_however_the_call_ends_what_was_recorded_is_published(
     assert len(api.posts) == 1
 
 
+async def test_a_stop_before_the_recording_s_first_moment_leaves_nothing_to_publish(
+    peer, api, context, settings
+) -> None:
+    peer.zero_ns += 5_000_000_000  # the server's clock is ahead
+    running = await _started(peer, api, context, settings)
+    peer.emit(JobStopRequested())
+    await running
+    assert (api.uploads, api.posts) == ([], [])
+    assert not settings.directory.exists(), "or its empty file would be tried again for days"
+
+
+async def test_a_disk_that_fails_while_the_end_is_slow_costs_only_what_comes_after(
+    peer, api, context, settings, monkeypatch
+) -> None:
+    monkeypatch.setattr(job_module, "_STOP_TIMEOUT_S", 0.01)
+    finish = Recording.finish
+
+    def fail_at_the_end(recording: Recording, stop_ns: int) -> None:
+        finish(recording, stop_ns)
+        raise Mp4Error("No space left on device")
+
+    monkeypatch.setattr(Recording, "finish", fail_at_the_end)
+    running = await _started(peer, api, context, settings)
+    await asyncio.sleep(0.3)  # a call of that length
+    peer.emit(JobStopRequested())
+    with pytest.raises(RecordingCutShort):
+        await running
+    assert len(api.posts) == 1
+
+
 async def test_a_stop_before_the_join_leaves_without_a_word(peer, api, context, settings) -> None:
     running = asyncio.create_task(RecorderJob(context, settings, peer=peer).run())
     peer.emit(JobStopRequested())
@@ -215,6 +246,7 @@ async def test_a_second_signal_keeps_everything_for_salvage(
 
     monkeypatch.setattr(api, "create_upload", hang)
     running = await _started(peer, api, context, settings)
+    await asyncio.sleep(0.2)  # a call of that length
     context.shutdown.request()
     await _until(lambda: (settings.directory / "recording.mp4").exists())
     context.shutdown.request()

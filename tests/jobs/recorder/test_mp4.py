@@ -70,6 +70,22 @@ def test_pictures_and_sound_keep_their_times_through_both_steps(tmp_path: Path, 
     assert clicks[-2:] == pytest.approx([1.0, 2.0], abs=0.003), "the encoder's run-in is left out"
 
 
+def test_closing_twice_is_closing_once(tmp_path: Path, settings) -> None:
+    writer = Mp4Writer(tmp_path / "part.mp4", settings)
+    writer.write_picture(grey(100), ticks=0, duration=9000)
+    writer.write_sound(np.zeros(AUDIO_BLOCK, np.float32))
+    writer.close()
+    size_bytes = (tmp_path / "part.mp4").stat().st_size
+    writer.close()
+    assert (tmp_path / "part.mp4").stat().st_size == size_bytes
+
+
+def test_a_file_that_was_given_nothing_can_be_closed(tmp_path: Path, settings) -> None:
+    Mp4Writer(tmp_path / "part.mp4", settings).close()
+    with pytest.raises(Mp4Error, match=r"part\.mp4"):
+        finish_mp4(tmp_path / "part.mp4", tmp_path / "done.mp4")
+
+
 def test_the_matrix_of_the_pictures_is_declared(tmp_path: Path, settings) -> None:
     write(tmp_path / "part.mp4", settings, seconds=1)
     with av.open(str(tmp_path / "part.mp4")) as container:
