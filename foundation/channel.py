@@ -59,6 +59,11 @@ class Channel(Generic[T]):
     def closed(self) -> bool:
         return self._closed
 
+    @property
+    def dropped(self) -> int:
+        """`statistics().dropped`, for hot paths."""
+        return self._dropped
+
     def offer(self, item: T) -> bool:
         """Put `item` in without waiting.
 

@@ -1,9 +1,29 @@
-"""Exception groups of task groups, unwrapped where a caller wants the one error behind them."""
+"""Tasks that live and end together, and the one error behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+
+
+async def until_one_ends(**coroutines: Coroutine[object, object, None]) -> None:
+    """Run coroutines as tasks of these names until the first of them ends; the others are cancelled and
+    awaited. Raises that one's error.
+
+    Whoever cancels the caller is always obeyed. A task group does not promise that: it takes a cancellation
+    for its own when a child answers it with an error, and the caller sees only the error and goes on.
+    """
+    tasks = [asyncio.create_task(work, name=name) for name, work in coroutines.items()]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if task in done:
+            task.result()
 
 
 @contextmanager

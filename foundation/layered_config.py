@@ -140,9 +140,9 @@ def read_layers(
 
 
 def _read_file(path: Path | None, problems: list[Problem]) -> tuple[dict[str, Any], bool]:
-    if path is None or not path.exists():
-        return {}, False
     try:
+        if path is None or not path.exists():
+            return {}, False
         return tomllib.loads(path.read_text(encoding="utf-8")), True
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         text = f"not a TOML file: {error}"

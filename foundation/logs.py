@@ -7,9 +7,12 @@ masked here as a last defence; not logging them is the first.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
@@ -80,8 +83,46 @@ def configure_logs(*, level: str = "info", json: bool = True, stream: TextIO | N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(numeric)
-    for noisy in ("aioice", "aiortc", "httpx", "httpcore", "websockets", "asyncio", "libav"):
+    for noisy in ("httpx", "httpcore", "websockets", "asyncio", "libav"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def also_log_into(path: Path, *, most_bytes: int) -> Callable[[], None]:
+    """Write every line from now on into that file, too, which only this user can read, up to so many bytes.
+    Returns what ends it. A file that cannot be written costs its lines, and nothing else."""
+    handler = _FileCopy(path, most_bytes)
+    root = logging.getLogger()
+    if root.handlers:
+        handler.setFormatter(root.handlers[0].formatter)
+    root.addHandler(handler)
+
+    def end() -> None:
+        root.removeHandler(handler)
+        handler.close()
+
+    return end
+
+
+class _FileCopy(logging.Handler):
+    def __init__(self, path: Path, most_bytes: int) -> None:
+        super().__init__()
+        self._left_bytes = most_bytes
+        self._descriptor: int | None = None
+        with suppress(OSError):
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._descriptor is None or self._left_bytes <= 0:
+            return
+        line = f"{self.format(record)}\n".encode(errors="replace")
+        with suppress(OSError):
+            self._left_bytes -= os.write(self._descriptor, line)
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        super().close()
 
 
 def get_logger(**context: Any) -> structlog.typing.FilteringBoundLogger:

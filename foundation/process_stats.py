@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,4 +44,26 @@ def read_process_stats(pid: int | None = None) -> ProcessStats:
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
         rss_bytes=memory.get("VmRSS", 0),
         peak_rss_bytes=memory.get("VmHWM", 0),
+    )
+
+
+def read_family_stats() -> ProcessStats:
+    """This process and those that it has started, the ended ones' CPU time included.
+
+    The peak is the sum of the peaks: at most that much was resident at once.
+    """
+    members = [read_process_stats()]
+    for children in Path("/proc/self/task").glob("*/children"):
+        try:
+            pids = [int(pid) for pid in children.read_text().split()]
+        except OSError:  # a thread that has ended, or a kernel that does not tell
+            continue
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                members.append(read_process_stats(pid))
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ProcessStats(
+        cpu_s=sum(member.cpu_s for member in members) + ended.ru_utime + ended.ru_stime,
+        rss_bytes=sum(member.rss_bytes for member in members),
+        peak_rss_bytes=sum(member.peak_rss_bytes for member in members),
     )
