@@ -1,5 +1,5 @@
 """What both ends of a call need, written once: ICE, DTLS, SRTP, SCTP, RTP and RTCP, SDP.
 
-This package is the fence round aiortc and aioice: nothing else imports them. It knows no plugin, no
-call and no job.
+This package is the fence round OpenSSL and libsrtp: nothing else calls them. It knows no plugin, no call and
+no job.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
@@ -16,6 +17,10 @@ MAX_INFLATED_SDP_BYTES = 65536
 
 class DcError(ValueError):
     """A data-channel or SDP message cannot be read."""
+
+
+class DcTooLarge(DcError):
+    """It is larger than it may be."""
 
 
 class DcType(IntEnum):
@@ -54,8 +59,8 @@ def decode(data: bytes) -> DcMessage:
         DcError: not MessagePack, unknown type, or a payload of the wrong kind.
     """
     unpacker = msgpack.Unpacker(raw=False, max_buffer_size=1 << 20)
-    unpacker.feed(data)
     try:
+        unpacker.feed(data)
         values = list(unpacker)
     except (ValueError, msgpack.UnpackException) as error:
         raise DcError(f"data-channel message is not MessagePack: {error}") from error
@@ -70,6 +75,8 @@ def decode(data: bytes) -> DcMessage:
         if isinstance(payload, bool) or not isinstance(payload, int | float):
             raise DcError(f"{kind.name} should carry a number")
         payload = float(payload)
+        if not math.isfinite(payload):
+            raise DcError(f"{kind.name} should carry a finite number")
     elif kind is DcType.SDP and not isinstance(payload, bytes):
         raise DcError("SDP should carry bytes")
     elif kind is DcType.MEDIA_MAP and not isinstance(payload, dict):
@@ -82,24 +89,27 @@ def pack_sdp(kind: str, text: str) -> bytes:
     return zlib.compress(json.dumps({"type": kind, "sdp": text}).encode())
 
 
-def unpack_sdp(data: bytes) -> tuple[str, str]:
+def unpack_sdp(data: bytes, *, limit_bytes: int = MAX_INFLATED_SDP_BYTES) -> tuple[str, str]:
     """`(type, sdp)` of a packed description.
 
+    `limit_bytes`: inflated; the default is the plugin's for what clients send (calls-plugin.md 2).
+
     Raises:
-        DcError: not zlib, more than 64 KiB inflated (calls-plugin.md 2), or not such JSON.
+        DcTooLarge: more than the limit; no more than that is inflated.
+        DcError: not zlib, or not such JSON.
     """
     inflater = zlib.decompressobj()
     try:
-        text = inflater.decompress(data, MAX_INFLATED_SDP_BYTES + 1)
+        text = inflater.decompress(data, limit_bytes + 1)
     except zlib.error as error:
         raise DcError(f"SDP is not zlib data: {error}") from error
-    if len(text) > MAX_INFLATED_SDP_BYTES:
-        raise DcError(f"SDP is larger than {MAX_INFLATED_SDP_BYTES} bytes inflated")
-    return read_sdp_json(text)
+    return read_sdp_json(text, limit_bytes=limit_bytes)
 
 
-def read_sdp_json(text: bytes | str) -> tuple[str, str]:
-    """`(type, sdp)` of `{"type","sdp"}`. Raises DcError."""
+def read_sdp_json(text: bytes | str, *, limit_bytes: int | None = None) -> tuple[str, str]:
+    """`(type, sdp)` of `{"type","sdp"}`. Raises DcTooLarge, DcError."""
+    if limit_bytes is not None and len(text) > limit_bytes:
+        raise DcTooLarge(f"SDP is larger than {limit_bytes} bytes")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -9,82 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-import pylibsrtp
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
+
+from rtc.certificates import FINGERPRINTS, Certificate, fingerprint
+from rtc.srtp import PROFILES, SrtpContext
 
 DtlsRole = Literal["client", "server"]
 
 _MTU_BYTES = 1200
-_DTLS_1_2 = 0xFEFD
-_CIPHERS = b":".join(
-    [
-        b"ECDHE-ECDSA-AES128-GCM-SHA256",
-        b"ECDHE-ECDSA-CHACHA20-POLY1305",
-        b"ECDHE-RSA-AES128-GCM-SHA256",
-        b"ECDHE-ECDSA-AES128-SHA",
-        b"ECDHE-ECDSA-AES256-SHA",
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _SrtpProfile:
-    name: bytes
-    policy_profile: int
-    key_bytes: int
-    salt_bytes: int
-
-
-_PROFILES = (
-    _SrtpProfile(b"SRTP_AEAD_AES_128_GCM", pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 16, 12),
-    _SrtpProfile(
-        b"SRTP_AES128_CM_SHA1_80", pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 16, 14
-    ),
-)
-"""GCM first: it costs a third less CPU; browsers may choose either (RFC 7714, RFC 5764)."""
-
-
-class Certificate:
-    """A fresh self-signed P-256 certificate and its DTLS context."""
-
-    def __init__(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, secrets.token_hex(8))])
-        now = datetime.now(UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=30))
-            .sign(key, hashes.SHA256())
-        )
-        self.fingerprint = _fingerprint(certificate, "sha-256")
-        """SHA-256, upper case, colons: the value of `a=fingerprint:sha-256`."""
-        context = SSL.Context(SSL.DTLS_METHOD)
-        # Records of DTLS 1.3 look different (split_records), and no browser needs it here.
-        context.set_min_proto_version(_DTLS_1_2)
-        context.set_max_proto_version(_DTLS_1_2)
-        context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_QUERY_MTU)
-        # The chain proves nothing; the fingerprint is compared after the handshake.
-        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
-        context.use_certificate(certificate)
-        context.use_privatekey(key)
-        context.set_cipher_list(_CIPHERS)
-        context.set_tlsext_use_srtp(b":".join(profile.name for profile in _PROFILES))
-        self.context = context
+_APPLICATION_DATA = b"\x17"
+_HEADER_BYTES = 13
+_MAX_PLAIN_BYTES = 16_384
+"""Of a record (RFC 5246 section 6.2.1)."""
+_EXPANSION_BYTES = 256
+"""More than any cipher adds to a record, its header included."""
+_FLIGHT_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +59,7 @@ class DtlsTransport:
         on_closed: Callable[[], None],
     ) -> None:
         self._ssl = SSL.Connection(certificate.context)
+        self._ssl.set_app_data(secrets.token_bytes(16))
         self._ssl.set_ciphertext_mtu(_MTU_BYTES)
         self._send = send
         self._on_connected = on_connected
@@ -125,9 +71,14 @@ class DtlsTransport:
         self._timer: asyncio.TimerHandle | None = None
         self._started = self._over = False
         self.connected = False
-        self._inbound: pylibsrtp.Session | None = None
-        self._outbound: pylibsrtp.Session | None = None
+        self._inbound: SrtpContext | None = None
+        self._outbound: SrtpContext | None = None
         self._early: list[bytes] = []
+
+    @property
+    def started(self) -> bool:
+        """Once `start` was called, also after the end."""
+        return self._started
 
     @property
     def role(self) -> DtlsRole:
@@ -160,39 +111,28 @@ class DtlsTransport:
             self._handshake()
             if not self.connected:
                 return
-        self._read()
+        self._read(alone=is_lone_application_record(datagram))
 
     def send_application_data(self, data: bytes) -> None:
         """Encrypt and send; dropped when not connected."""
         if self.connected and not self._over:
-            self._ssl.send(data)
-            self._flush()
+            try:
+                self._ssl.send(data)
+            except SSL.Error:  # too long for a record, or after a goodbye
+                self._flush()
+            else:
+                # One record, as one datagram: to look for more raises an exception, and those cost.
+                self._send(self._ssl.bio_read(len(data) + _EXPANSION_BYTES))
 
-    def unprotect_rtp(self, packet: bytes) -> bytes | None:
-        """Decrypt an SRTP packet; None when it is forged, replayed or too early."""
-        if self._inbound is None:
-            return None
-        try:
-            return self._inbound.unprotect(packet)
-        except pylibsrtp.Error:
-            return None
+    @property
+    def inbound(self) -> SrtpContext | None:
+        """Decrypts what the other side sends; None while there are no keys."""
+        return self._inbound
 
-    def unprotect_rtcp(self, packet: bytes) -> bytes | None:
-        """Decrypt an SRTCP packet; None when it is forged, replayed or too early."""
-        if self._inbound is None:
-            return None
-        try:
-            return self._inbound.unprotect_rtcp(packet)
-        except pylibsrtp.Error:
-            return None
-
-    def protect_rtp(self, packet: bytes) -> bytes | None:
-        """Encrypt an RTP packet; None while there are no keys."""
-        return None if self._outbound is None else self._outbound.protect(packet)
-
-    def protect_rtcp(self, packet: bytes) -> bytes | None:
-        """Encrypt a compound RTCP packet; None while there are no keys."""
-        return None if self._outbound is None else self._outbound.protect_rtcp(packet)
+    @property
+    def outbound(self) -> SrtpContext | None:
+        """Encrypts what we send; None while there are no keys."""
+        return self._outbound
 
     def close(self) -> None:
         """Say goodbye if connected and forget the keys; idempotent."""
@@ -226,24 +166,33 @@ class DtlsTransport:
         self.connected = True
         self._on_connected()
 
-    def _read(self) -> None:
+    def _read(self, *, alone: bool) -> None:
+        """All that came; `alone`: one record of data. Nothing comes after it, nothing is said to it."""
         while not self._over:
             try:
-                data = self._ssl.recv(65536)
+                data = self._ssl.recv(_MAX_PLAIN_BYTES)
             except SSL.ZeroReturnError:
                 self._end()
                 self._on_closed()
                 return
-            except (SSL.WantReadError, SSL.Error):
+            except SSL.WantReadError:
                 break
+            except SSL.Error:
+                # A fatal alert, authenticated like everything here: nothing comes after it.
+                self._flush()
+                self._end()
+                self._on_closed()
+                return
             self._on_application_data(data)
+            if alone:
+                return
         self._flush()
 
     def _flush(self) -> None:
         # Each read returns what one write to the BIO put there; a flight may be several datagrams.
         while True:
             try:
-                pending = self._ssl.bio_read(65536)
+                pending = self._ssl.bio_read(_FLIGHT_BYTES)
             except SSL.Error:
                 return
             for datagram in split_records(pending):
@@ -274,17 +223,15 @@ class DtlsTransport:
 
     def _fingerprint_matches(self) -> bool:
         certificate = self._ssl.get_peer_certificate(as_cryptography=True)
-        if certificate is None or self._remote is None:
+        remote = self._remote
+        if certificate is None or remote is None or remote.algorithm.lower() not in FINGERPRINTS:
             return False
-        try:
-            actual = _fingerprint(certificate, self._remote.algorithm)
-        except ValueError:
-            return False
-        return secrets.compare_digest(actual, self._remote.value.upper())
+        actual = fingerprint(certificate, remote.algorithm.lower())
+        return hmac.compare_digest(actual.encode(), remote.value.upper().encode())
 
     def _derive_srtp_sessions(self) -> bool:
         name = self._ssl.get_selected_srtp_profile()
-        profile = next((p for p in _PROFILES if p.name == name), None)
+        profile = next((p for p in PROFILES if p.name == name), None)
         if profile is None:
             return False
         key, salt = profile.key_bytes, profile.salt_bytes
@@ -292,8 +239,8 @@ class DtlsTransport:
         client = material[:key] + material[2 * key : 2 * key + salt]
         server = material[key : 2 * key] + material[2 * key + salt :]
         ours, theirs = (client, server) if self._role == "client" else (server, client)
-        self._inbound = _srtp_session(profile, theirs, pylibsrtp.Policy.SSRC_ANY_INBOUND)
-        self._outbound = _srtp_session(profile, ours, pylibsrtp.Policy.SSRC_ANY_OUTBOUND)
+        self._inbound = SrtpContext(profile, theirs, "inbound")
+        self._outbound = SrtpContext(profile, ours, "outbound")
         return True
 
     def _fail(self, reason: str) -> None:
@@ -306,13 +253,20 @@ class DtlsTransport:
         self._inbound = self._outbound = None
 
 
+def is_lone_application_record(datagram: bytes) -> bool:
+    """Does it say that it is one record of application data, and nothing else? (RFC 6347 section 4.1)."""
+    return datagram[:1] == _APPLICATION_DATA and int.from_bytes(
+        datagram[11:13]
+    ) + _HEADER_BYTES == len(datagram)
+
+
 def split_records(flight: bytes) -> list[bytes]:
     """Cut concatenated DTLS records into datagrams of at most the MTU (RFC 6347 section 4.1)."""
     datagrams: list[bytes] = []
     current = b""
     position = 0
-    while position + 13 <= len(flight):
-        end = position + 13 + int.from_bytes(flight[position + 11 : position + 13])
+    while position + _HEADER_BYTES <= len(flight):
+        end = position + _HEADER_BYTES + int.from_bytes(flight[position + 11 : position + 13])
         record = flight[position:end]
         if current and len(current) + len(record) > _MTU_BYTES:
             datagrams.append(current)
@@ -322,20 +276,6 @@ def split_records(flight: bytes) -> list[bytes]:
     if current:
         datagrams.append(current)
     return datagrams
-
-
-def _srtp_session(profile: _SrtpProfile, key: bytes, direction: int) -> pylibsrtp.Session:
-    policy = pylibsrtp.Policy(key=key, ssrc_type=direction, srtp_profile=profile.policy_profile)
-    policy.allow_repeat_tx = True  # retransmissions on NACK repeat a sequence number
-    policy.window_size = 1024
-    return pylibsrtp.Session(policy)
-
-
-def _fingerprint(certificate: x509.Certificate, algorithm: str) -> str:
-    """Raises ValueError for an algorithm hashlib does not know."""
-    der = certificate.public_bytes(serialization.Encoding.DER)
-    digest = hashlib.new(algorithm.replace("-", "").lower(), der).digest()
-    return ":".join(f"{byte:02X}" for byte in digest)
 
 
 def _openssl_reason(error: SSL.Error) -> str:

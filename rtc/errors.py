@@ -9,13 +9,21 @@ RtcError
 
 from __future__ import annotations
 
+from typing import Final
+
+MAX_TEXT_CHARS: Final = 300
+"""Of an error about what the other side said: it may quote that, and goes into logs."""
+
 
 class RtcError(Exception):
     """Base of everything this package raises on purpose."""
 
 
 class SdpError(RtcError):
-    """The session description cannot be read; the message names the line."""
+    """The session description cannot be read; the message names the line, in `MAX_TEXT_CHARS` at most."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text if len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 1] + "…")
 
 
 class NegotiationError(RtcError):

@@ -1,106 +1,31 @@
 """Offer and answer (RFC 9429, RFC 3264) for one bundled connection. Sans-IO: text in, text out.
 
 Both ends of a call use it: the client that offers first and publishes, the SFU that adds and removes
-senders. Payload types and header-extension ids that the other side offered first are adopted for the
-whole connection, because browsers refuse to have them reassigned.
+senders. Which payload types and header-extension ids hold is `rtc.numbering`.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 from rtc import sdp
 from rtc.errors import NegotiationError, SdpError
-from rtc.sdp import CodecDescription, Direction, MediaDescription, MediaKind, Msid
+from rtc.numbering import Capabilities as Capabilities  # part of this module's interface
+from rtc.numbering import Numbering
+from rtc.sdp import Direction, MediaDescription, MediaKind
+from rtc.sections import LocalMedia, LocalTransport, RemoteMedia, Section
 
 SCTP_PORT = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What this side can handle, in order of preference."""
-
-    audio_codecs: tuple[CodecDescription, ...]
-    video_codecs: tuple[CodecDescription, ...]
-    audio_extensions: tuple[str, ...] = ()
-    video_extensions: tuple[str, ...] = ()
-    first_extension_id: int = 1
-
-    def codecs(self, kind: MediaKind) -> tuple[CodecDescription, ...]:
-        return self.audio_codecs if kind == "audio" else self.video_codecs
-
-    def extensions(self, kind: MediaKind) -> tuple[str, ...]:
-        return self.audio_extensions if kind == "audio" else self.video_extensions
-
-
-@dataclass(frozen=True, slots=True)
-class LocalTransport:
-    """What descriptions of this side say of its transport."""
-
-    ice_ufrag: str
-    ice_password: str
-    fingerprint: str
-    """SHA-256."""
-    candidates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LocalMedia:
-    """What this side sends in a section."""
-
-    msid: Msid
-    ssrc: int
-    cname: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteMedia:
-    """What the other side says that it sends in a section now."""
-
-    mid: str
-    kind: MediaKind
-    msid: Msid
-    ssrcs: tuple[int, ...]
-    rids: tuple[str, ...]
-    codecs: tuple[CodecDescription, ...]
-    extensions: dict[str, int]
-
-
-@dataclass(slots=True)
-class Section:
-    """One m-section of the connection, seen from this side."""
-
-    kind: MediaKind
-    mid: str
-    local: LocalMedia | None = None
-    remote: RemoteMedia | None = None
-    remote_receives: bool = False
-    """The other side's last description was willing to receive here."""
-    we_receive: bool = True
-    rejected: bool = False
-    codecs: list[CodecDescription] = field(default_factory=list)
-    extensions: dict[str, int] = field(default_factory=dict)
-
-    def payload_type(self, codec_name: str) -> int | None:
-        """The negotiated payload type of a codec, or None."""
-        for codec in self.codecs:
-            if codec.name.lower() == codec_name.lower():
-                return codec.payload_type
-        return None
+MAX_SECTIONS = 1024
+"""More are no call; each costs an answer of its own."""
 
 
 class Negotiation:
     """The sections of a connection and whose turn it is."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        self._capabilities = capabilities
-        self._codecs: dict[MediaKind, list[CodecDescription]] = {
-            "audio": list(capabilities.audio_codecs),
-            "video": list(capabilities.video_codecs),
-        }
-        self._extension_ids: dict[str, int] = {}
+        self._numbering = Numbering(capabilities)
         self._session_id = random.getrandbits(62)
         self._version = 0
         self.sections: list[Section] = []
@@ -115,23 +40,31 @@ class Negotiation:
         """Ask for data channels; once, before the first offer."""
         self.sections.append(Section(kind="application", mid=self._next_mid()))
 
-    def add_sender(self, kind: MediaKind, media: LocalMedia, *, receive: bool = True) -> Section:
+    def add_sender(
+        self, kind: MediaKind, media: LocalMedia, *, receive: bool = True, codec: str = ""
+    ) -> Section:
         """Put `media` into a section that is free (RFC 9429 section 4.1.8 / addTrack), or a new one.
 
-        Takes effect with the next offer.
+        `codec`: the one it comes in. A section that a browser has opened for another codec alone (as web
+        clients do for AV1) does not do; it stays with its codecs.
+
+        Free is what the other side knows to be silent (browsers tell their page of a track only when a
+        section begins to send), or has never heard of. Takes effect with the next offer.
         """
         for section in self.sections:
             if (
                 section.kind == kind
                 and section.local is None
-                and section.remote_receives
+                and section.closed
+                and (section.remote_receives or not section.described)
                 and not section.rejected
+                and (not codec or section.payload_type(codec) is not None)
             ):
                 section.local = media
                 return section
         section = Section(kind=kind, mid=self._next_mid(), local=media, we_receive=receive)
-        section.codecs = list(self._codecs[kind])
-        section.extensions = self._offered_extensions(kind)
+        section.codecs = self._numbering.codecs(kind)
+        section.extensions = self._numbering.extensions(kind)
         self.sections.append(section)
         return section
 
@@ -165,8 +98,11 @@ class Negotiation:
             raise SdpError(
                 f"the answer has {len(answer.media)} sections, the offer {len(self.sections)}"
             )
+        for index, (section, described) in enumerate(zip(self.sections, answer.media, strict=True)):
+            _check_same(index, section, described, "answer")
         for section, described in zip(self.sections, answer.media, strict=True):
             self._apply_remote(section, described, adopt=False)
+            section.closed = section.local is None
         self.offering = False
         if self.setup is None:
             self.setup = "passive" if answer.setup == "active" else "active"
@@ -187,7 +123,7 @@ class Negotiation:
 
         Raises:
             NegotiationError: an offer of ours is open (the caller decides who is polite).
-            SdpError: it cannot be read, or has fewer sections than before.
+            SdpError: it cannot be read, or does not fit what was before. Nothing of it is taken.
         """
         if self.offering:
             raise NegotiationError("an offer came while ours is open")
@@ -196,16 +132,14 @@ class Negotiation:
             raise SdpError(
                 f"the offer has {len(offer.media)} sections, there were {len(self.sections)}"
             )
+        self._check_offer(offer)
         for index, described in enumerate(offer.media):
             if index == len(self.sections):
                 self.sections.append(Section(kind=described.kind, mid=described.mid))
-            section = self.sections[index]
-            if section.kind != described.kind or section.mid != described.mid:
-                raise SdpError(
-                    f"section {index} was {section.kind} mid {section.mid}, "
-                    f"the offer says {described.kind} mid {described.mid}"
-                )
-            self._apply_remote(section, described, adopt=True)
+            elif self.sections[index].mid != described.mid:
+                # A rejected section is used again for something else (RFC 9429 section 5.2.2).
+                self.sections[index] = Section(kind=described.kind, mid=described.mid)
+            self._apply_remote(self.sections[index], described, adopt=True)
         if self.setup is None:
             # The answerer that chooses `active` saves a round trip (RFC 5763 section 5).
             self.setup = "passive" if offer.setup == "active" else "active"
@@ -213,6 +147,8 @@ class Negotiation:
             self._describe(section, self._answer_direction(section, described.direction))
             for section, described in zip(self.sections, offer.media, strict=True)
         ]
+        for section, described in zip(self.sections, media, strict=True):
+            section.closed = described.direction not in ("sendrecv", "sendonly")
         return self._write("answer", media, transport, setup=self.setup), offer
 
     def remote_media(self) -> list[RemoteMedia]:
@@ -221,8 +157,23 @@ class Negotiation:
 
     # internals
 
+    def _check_offer(self, offer: sdp.SessionDescription) -> None:
+        """Before anything of it is taken. Raises SdpError."""
+        if len(offer.media) > MAX_SECTIONS:
+            raise SdpError(
+                f"the offer has {len(offer.media)} sections; wanted {MAX_SECTIONS} at most"
+            )
+        mids: set[str] = set()
+        for index, described in enumerate(offer.media):
+            if described.mid in mids:
+                raise SdpError(f"section {index} has mid {described.mid!r:.50} of another one")
+            mids.add(described.mid)
+            if index < len(self.sections) and not self.sections[index].rejected:
+                _check_same(index, self.sections[index], described, "offer")
+
     def _apply_remote(self, section: Section, described: MediaDescription, *, adopt: bool) -> None:
         section.rejected = described.rejected
+        section.described = True
         if section.kind == "application":
             return
         if described.rejected:
@@ -230,6 +181,7 @@ class Negotiation:
             return
         if adopt:
             self._adopt(section, described)
+            section.received_rids = list(described.rids)
         else:
             offered = {codec.payload_type for codec in described.codecs}
             section.codecs = [c for c in section.codecs if c.payload_type in offered] or (
@@ -260,40 +212,15 @@ class Negotiation:
 
     def _adopt(self, section: Section, described: MediaDescription) -> None:
         """Take over the offerer's numbers for codecs and extensions."""
-        common: list[CodecDescription] = []
-        for ours in self._capabilities.codecs(section.kind):
-            theirs = next((c for c in described.codecs if c.matches(ours)), None)
-            if theirs is not None:
-                common.append(replace(ours, payload_type=theirs.payload_type))
-        section.codecs = common
-        section.rejected = not common
-        known = self._codecs[section.kind]
-        self._codecs[section.kind] = [
-            next((c for c in common if c.matches(old)), old) for old in known
-        ]
-        section.extensions = {
-            uri: described.extensions[uri]
-            for uri in self._capabilities.extensions(section.kind)
-            if uri in described.extensions
-        }
-        self._extension_ids |= section.extensions
-
-    def _offered_extensions(self, kind: MediaKind) -> dict[str, int]:
-        for uri in self._capabilities.extensions(kind):
-            if uri not in self._extension_ids:
-                taken = set(self._extension_ids.values())
-                number = self._capabilities.first_extension_id
-                while number in taken:
-                    number += 1
-                self._extension_ids[uri] = number
-        return {uri: self._extension_ids[uri] for uri in self._capabilities.extensions(kind)}
+        section.codecs = self._numbering.adopt_codecs(section.kind, described.codecs)
+        section.rejected = not section.codecs
+        section.extensions = self._numbering.adopt_extensions(section.kind, described.extensions)
 
     def _offer_direction(self, section: Section) -> Direction:
+        if section.kind == "application":
+            return "sendrecv"
         if section.local is None:
-            # A freed audio section stays open without a track; freed video says that it is over.
-            return (
-                "recvonly" if section.kind == "video" or not section.remote_receives else "sendrecv"
-            )
+            return "recvonly" if section.we_receive else "inactive"
         return "sendrecv" if section.we_receive else "sendonly"
 
     def _answer_direction(self, section: Section, offered: Direction) -> Direction:
@@ -310,6 +237,8 @@ class Negotiation:
             return described
         described.codecs = list(section.codecs)
         described.extensions = dict(section.extensions)
+        if direction in ("sendrecv", "recvonly"):
+            described.received_rids = list(section.received_rids)
         if section.local is not None and direction in ("sendrecv", "sendonly"):
             described.msid = section.local.msid
             described.ssrcs = [section.local.ssrc]
@@ -325,9 +254,10 @@ class Negotiation:
         setup: sdp.Setup,
     ) -> str:
         self._version += 1
-        if media:
-            # In the first section only: every repetition costs 64 KiB limits dearly (trap 10).
-            media[0].candidates = list(transport.candidates)
+        # In the first section only: every repetition costs the plugin's limit of 64 KiB dearly.
+        first = next((described for described in media if not described.rejected), None)
+        if first is not None:
+            first.candidates = list(transport.candidates)
         return sdp.write(
             sdp.SessionDescription(
                 type=kind,
@@ -348,6 +278,16 @@ class Negotiation:
         while str(number) in taken:
             number += 1
         return str(number)
+
+
+def _check_same(
+    index: int, section: Section, described: MediaDescription, kind: sdp.DescriptionType
+) -> None:
+    if section.kind != described.kind or section.mid != described.mid:
+        raise SdpError(
+            f"section {index} was {section.kind} mid {section.mid!r:.50}, "
+            f"the {kind} says {described.kind} mid {described.mid!r:.50}"
+        )
 
 
 def _direction(*, send: bool, receive: bool) -> Direction:

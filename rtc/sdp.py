@@ -5,7 +5,7 @@ Covers what calls use: BUNDLE, rtcp-mux, one transport, Opus and video codecs, o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rtc.errors import SdpError
@@ -15,8 +15,10 @@ Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 DescriptionType = Literal["offer", "answer"]
 Setup = Literal["actpass", "active", "passive"]
 
-
+_MAX_COMMON_FEEDBACK = 16
+"""Each of these lines counts for every codec; there are not so many kinds."""
 _KINDS: dict[str, MediaKind] = {k: k for k in ("audio", "video", "application")}
+_SETUPS: dict[str, Setup] = {s: s for s in ("actpass", "active", "passive")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ class MediaDescription:
     ssrcs: list[int] = field(default_factory=list)
     cname: str = ""
     rids: list[str] = field(default_factory=list)
-    """Sent by the describing side (simulcast)."""
+    """Sent by the describing side (simulcast, RFC 8853)."""
+    received_rids: list[str] = field(default_factory=list)
+    """Which the describing side takes."""
     sctp_port: int | None = None
     candidates: list[str] = field(default_factory=list)
     """Without the `candidate:` prefix."""
@@ -99,6 +103,8 @@ def parse(kind: DescriptionType, text: str) -> SessionDescription:
             continue
         try:
             if line.startswith("m="):
+                if current is not None:
+                    current.finish()
                 current = _SectionReader(line)
                 media.append(current.section)
             elif line.startswith("a="):
@@ -109,15 +115,16 @@ def parse(kind: DescriptionType, text: str) -> SessionDescription:
                     current.attribute(name, value)
         except (ValueError, IndexError) as error:
             raise SdpError(f"SDP line {number} cannot be read: {error}") from error
-    if not media:
+    if current is None:
         raise SdpError("SDP has no media section")
+    current.finish()
     missing = [name for name in ("ice-ufrag", "ice-pwd", "fingerprint") if name not in transport]
     if missing:
         raise SdpError(f"SDP lacks {', '.join(missing)}")
     algorithm, _, fingerprint = transport["fingerprint"].partition(" ")
-    setup = transport.get("setup", "actpass")
-    if setup not in ("actpass", "active", "passive"):
-        raise SdpError(f"SDP setup {setup!r} should be actpass, active or passive")
+    setup = _SETUPS.get(wanted := transport.get("setup", "actpass"))
+    if setup is None:
+        raise SdpError(f"SDP setup {wanted!r} should be actpass, active or passive")
     return SessionDescription(
         type=kind,
         media=media,
@@ -125,7 +132,7 @@ def parse(kind: DescriptionType, text: str) -> SessionDescription:
         ice_password=transport["ice-pwd"],
         fingerprint_algorithm=algorithm,
         fingerprint=fingerprint,
-        setup=setup,  # type: ignore[arg-type]
+        setup=setup,
     )
 
 
@@ -138,9 +145,28 @@ class _SectionReader:
         if kind not in _KINDS:
             raise ValueError(f"media kind {kind!r} should be audio, video or application")
         self.section = MediaDescription(kind=_KINDS[kind], mid="", rejected=port == 0)
-        self._order = [int(p) for p in parts[3:] if p.isdigit()]
+        self._order = list(dict.fromkeys(int(p) for p in parts[3:] if p.isdecimal()))
+        # By payload type: the rtpmap, and the other lines about it.
         self._maps: dict[int, CodecDescription] = {}
+        self._parameters: dict[int, str] = {}
+        self._feedback: dict[int, list[str]] = {}
+        self._common_feedback: list[str] = []
+        self._ssrcs: dict[int, None] = {}
         self._repair_ssrcs: set[int] = set()
+
+    def finish(self) -> None:
+        """Once the section's last line was read."""
+        section = self.section
+        section.codecs = [
+            replace(
+                self._maps[number],
+                parameters=self._parameters.get(number, ""),
+                feedback=(*self._common_feedback, *self._feedback.get(number, ())),
+            )
+            for number in self._order
+            if number in self._maps
+        ]
+        section.ssrcs = [ssrc for ssrc in self._ssrcs if ssrc not in self._repair_ssrcs]
 
     def attribute(self, name: str, value: str) -> None:
         section = self.section
@@ -166,13 +192,11 @@ class _SectionReader:
                 semantics, *ssrcs = value.split()
                 if semantics == "FID":
                     self._repair_ssrcs.update(int(s) for s in ssrcs[1:])
-                    section.ssrcs[:] = [s for s in section.ssrcs if s not in self._repair_ssrcs]
             case "ssrc":
                 self._ssrc(value)
             case "rid":
                 rid, direction = value.split()[:2]
-                if direction == "send":
-                    section.rids.append(rid)
+                (section.rids if direction == "send" else section.received_rids).append(rid)
             case "sctp-port":
                 section.sctp_port = int(value)
             case "candidate":
@@ -181,31 +205,27 @@ class _SectionReader:
     def _rtpmap(self, value: str) -> None:
         number, encoding = value.split(maxsplit=1)
         name, clock, *channels = encoding.split("/")
-        codec = CodecDescription(int(number), name, int(clock), int(channels[0]) if channels else 1)
-        self._store(codec)
+        payload_type = int(number)
+        if not 0 <= payload_type <= 127:
+            raise ValueError(f"payload type is {payload_type}; wanted 0 to 127")
+        self._maps[payload_type] = CodecDescription(
+            payload_type, name, int(clock), int(channels[0]) if channels else 1
+        )
 
     def _codec_attribute(self, name: str, value: str) -> None:
         number, _, text = value.partition(" ")
-        if not number.isdigit() or int(number) not in self._maps:
+        if name == "rtcp-fb" and number == "*":  # for every codec (RFC 4585 section 4.2)
+            self._common_feedback = [*self._common_feedback, text][:_MAX_COMMON_FEEDBACK]
+        if not number.isdecimal():
             return
-        old = self._maps[int(number)]
-        parameters = text if name == "fmtp" else old.parameters
-        feedback = (*old.feedback, text) if name == "rtcp-fb" else old.feedback
-        self._store(
-            CodecDescription(
-                old.payload_type, old.name, old.clock_rate_hz, old.channels, parameters, feedback
-            )
-        )
-
-    def _store(self, codec: CodecDescription) -> None:
-        self._maps[codec.payload_type] = codec
-        self.section.codecs[:] = [self._maps[p] for p in self._order if p in self._maps]
+        if name == "fmtp":
+            self._parameters[int(number)] = text
+        else:
+            self._feedback.setdefault(int(number), []).append(text)
 
     def _ssrc(self, value: str) -> None:
         number, _, attribute = value.partition(" ")
-        ssrc = int(number)
-        if ssrc not in self.section.ssrcs and ssrc not in self._repair_ssrcs:
-            self.section.ssrcs.append(ssrc)
+        self._ssrcs[int(number)] = None
         name, _, text = attribute.partition(":")
         if name == "cname":
             self.section.cname = text
@@ -260,6 +280,9 @@ def _write_section(section: MediaDescription, description: SessionDescription) -
             lines.append(f"a=ssrc:{ssrc} cname:{section.cname}")
             lines.append(f"a=ssrc:{ssrc} msid:{msid.stream_id} {msid.track_id}")
         lines.append(f"a=msid:{msid.stream_id} {msid.track_id}")
+    if section.received_rids:
+        lines += [f"a=rid:{rid} recv" for rid in section.received_rids]
+        lines.append(f"a=simulcast:recv {';'.join(section.received_rids)}")
     return [*lines, f"a={section.direction}"]
 
 
