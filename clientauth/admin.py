@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
-from clientauth.hashing import hash_key
+from clientauth.hashing import hash_key, in_pool
 from clientauth.service import MIN_KEY_LENGTH, AuthError, ClientAuth
 from clientauth.store import ClientExists, ClientStore, ClientUnknown
 
@@ -30,16 +29,20 @@ class ClientAdmin:
         """Register a client."""
         _check(client_id, key)
         try:
-            await self._store.put(client_id, await asyncio.to_thread(hash_key, key))
+            key_hash = await in_pool(lambda: hash_key(key))
+            mark = self._auth.mark(client_id, key)
+            await self._store.put(client_id, key_hash, registration=mark)
         except ClientExists:
             text = f"client {client_id} is registered already: rotate gives it another key"
             raise AuthError(409, text) from None
 
     async def rotate(self, client_id: str, key: str) -> None:
-        """Give a client another key; the old one and its session end now."""
+        """Give a client another key; the old one and its session end now, what it owns stays its own."""
         _check(client_id, key)
         try:
-            await self._store.replace(client_id, await asyncio.to_thread(hash_key, key))
+            key_hash = await in_pool(lambda: hash_key(key))
+            mark = self._auth.mark(client_id, key)
+            await self._store.replace(client_id, key_hash, registration=mark)
         except ClientUnknown:
             raise _unknown(client_id) from None
         await self._auth.end(client_id)
@@ -64,4 +67,9 @@ def _check(client_id: str, key: str) -> None:
 
 
 def _unknown(client_id: str) -> AuthError:
-    return AuthError(404, f"no client {client_id}: see the list of clients")
+    return AuthError(404, unknown_client(client_id))
+
+
+def unknown_client(client_id: str) -> str:
+    """What an admin is told who names a client that is not there."""
+    return f"no client {client_id}: see the list of clients"

@@ -1,29 +1,39 @@
-"""Who may do what: register, log in, authenticate a request."""
+"""Who may do what: register, log in, authenticate a request.
+
+What a client owns belongs to its registration: id and key, of which `mark` makes a keyed hash that is stored
+with both. So whoever registers the same name with another key is somebody else. The right key is known by its
+mark at once, however many wrong ones wait for their slow hashes.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from clientauth.hashing import hash_key, verify_key
+from clientauth.caller import caller
+from clientauth.failures import Failures
+from clientauth.hashing import AT_ONCE, hash_key, in_pool, verify_key
+from clientauth.recent import RecentClients
+from clientauth.self_registration import SelfRegistration
 from clientauth.sessions import SessionCache, TokenError
-from clientauth.store import ClientExists, ClientStore
-from clientauth.turns import HashingTurns, TooManyWaiting
+from clientauth.store import ClientExists, ClientStore, StoredClient
+from clientauth.turns import PEER, HashingTurns, TooManyWaiting
 from clientauth.verified import VerifiedKeys
 from foundation.clock import Clock
+from foundation.logs import get_logger
 
 MIN_KEY_LENGTH = 32
-_HASHING_AT_ONCE = 2
-"""Each hash takes 19 MB and tens of milliseconds of one core; a flood of logins must not take them all."""
 _WAITING_EACH = 64
-"""Logins of one address that wait for their hash: about a second's worth."""
+"""Logins of one address that wait for their hash (about a second's worth), and wrong ones that wait for their
+answer."""
 _TOO_MANY = "too many logins from this address at once: try again in a few seconds"
 
 T = TypeVar("T")
+
+log = get_logger()
 
 
 class AuthError(Exception):
@@ -42,6 +52,8 @@ class Identity:
     client_id: str
     """Empty for the admin."""
     admin: bool = False
+    registration: str = ""
+    """Mark of the client's registration: owns what carries the same."""
 
 
 class ClientAuth:
@@ -58,11 +70,15 @@ class ClientAuth:
         allow_self_registration: bool = False,
         self_register_on_basic: bool = False,
         local_admin_key: str = "",
+        mark: Callable[[str, str], str] | None = None,
+        narrowing: SelfRegistration | None = None,
     ) -> None:
         """`self_register_on_basic`: an unknown client's first Basic request registers it.
 
         `local_admin_key`: a random key of this process that makes the admin whatever the settings say;
         empty: there is none.
+        `mark`: a hash of client id and key that nobody can make without a secret of the service; None:
+        nothing here belongs to registrations. `narrowing`: of self-registration.
         """
         self._store = store
         self._sessions = sessions
@@ -73,7 +89,16 @@ class ClientAuth:
         self._allow_self_registration = allow_self_registration
         self._self_register_on_basic = self_register_on_basic
         self._verified = VerifiedKeys(store=store, clock=clock)
-        self._turns = HashingTurns(at_once=_HASHING_AT_ONCE, waiting_each=_WAITING_EACH)
+        self._recent = RecentClients(store=store, clock=clock)
+        self._mark = mark
+        self._narrowing = narrowing or SelfRegistration()
+        self._turns = HashingTurns(at_once=AT_ONCE, waiting_each=_WAITING_EACH)
+        self._failures = Failures(clock=clock, slowed_each=_WAITING_EACH)
+
+    @property
+    def has_admin(self) -> bool:
+        """Is there a key that makes somebody the admin?"""
+        return any(self._admin_keys)
 
     async def authenticate(
         self, authorization: str | None, *, may_register: bool = True
@@ -82,22 +107,38 @@ class ClientAuth:
 
         `may_register=False` for routes on which an unknown client is never registered.
         """
+        identity = await self._identity(authorization, may_register=may_register)
+        present = caller()
+        present.client_id, present.admin = identity.client_id, identity.admin
+        return identity
+
+    async def _identity(self, authorization: str | None, *, may_register: bool) -> Identity:
         if authorization is not None and authorization.startswith("Bearer "):
-            try:
-                return Identity(
-                    await self._sessions.client_of(authorization.removeprefix("Bearer "))
-                )
-            except TokenError as error:
-                raise AuthError(401, f"authentication failed: {error}") from None
+            return await self._bearer(authorization.removeprefix("Bearer "))
         client_id, key = _basic_credentials(authorization)
         if self._is_admin_key(key):
             return Identity("", admin=True)
         if not client_id:
             raise AuthError(401, "authentication failed: unauthorized")
-        if not await self._verified.knows(client_id, key):
-            key_hash = await self._authenticate_client(client_id, key, may_register=may_register)
-            self._verified.remember(client_id, key, key_hash=key_hash)
-        return Identity(client_id)
+        client = await self._verified.client_of(client_id, key)
+        if client is None:
+            client = await self._authenticate_client(client_id, key, may_register=may_register)
+            self._verified.remember(client_id, key, client=client)
+        return Identity(client_id, registration=client.registration)
+
+    async def check_admin_key(self, key: str) -> None:
+        """For logins by the admin's key. The right one passes at once; a wrong one costs a hash in this
+        address's turn, so that guessing is slow. Raises AuthError 401: it is wrong or there is none; 429."""
+        if self._enable_admin and self._is_admin_key(key):
+            caller().admin = True
+            return
+        self._check_room()
+        await self._slowly(lambda: hash_key(key))
+        raise await self._wrong(401, "authentication failed")
+
+    def mark(self, client_id: str, key: str) -> str:
+        """Of the registration of this id with this key; empty where nothing belongs to registrations."""
+        return "" if self._mark is None else self._mark(client_id, key)
 
     async def check_may_register(self, authorization: str | None) -> None:
         """What `register` refuses before it looks at the body."""
@@ -113,6 +154,11 @@ class ClientAuth:
     async def register(self, client_id: str, key: str, *, authorization: str | None) -> None:
         """Add a client. Without self-registration any authenticated client may (rtcd.md 1.5)."""
         await self.check_may_register(authorization)
+        by_itself = self._allow_self_registration and not self._sends_admin_key(authorization)
+        refusal = by_itself and self._narrowing.why_refused(client_id, PEER.get())
+        if refusal:
+            log.warning("client.registration_refused", peer=PEER.get(), cause=refusal)
+            raise AuthError(403, f"registration failed: {refusal}")
         try:
             await self._register(client_id, key)
         except _RegistrationError as error:
@@ -127,6 +173,7 @@ class ClientAuth:
             raise AuthError(403, "client id not valid")
         if await self._store.get(client_id) is None:
             raise AuthError(400, "unregister failed: error: not found")
+        caller().subject = client_id
         await self._store.delete(client_id)
         await self.end(client_id)
 
@@ -134,45 +181,66 @@ class ClientAuth:
         """The client is gone, or has another key: nothing it was given counts any more."""
         await self._sessions.end(client_id)
         self._verified.forget(client_id)
+        self._recent.forget(client_id)
 
     async def login(self, client_id: str, key: str) -> str:
         """A bearer token for the client."""
-        self._check_room()
-        key_hash = await self._store.get(client_id) if client_id else None
-        if key_hash is None:
+        client = await self._find(client_id) if client_id else None
+        if client is None:
             reason = "not found" if client_id else "empty key"
-            raise AuthError(400, f"login failed: authentication failed: error: {reason}")
-        if not await self._verify(key_hash, key):
-            raise AuthError(400, "login failed: authentication failed")
+            raise await self._wrong(400, f"login failed: authentication failed: error: {reason}")
+        if await self._verified_client(client_id, key, client) is None:
+            caller().claimed = client_id
+            raise await self._wrong(400, "login failed: authentication failed")
+        caller().client_id = client_id
         return await self._sessions.create(client_id)
 
-    async def _authenticate_client(self, client_id: str, key: str, *, may_register: bool) -> str:
-        """The hash that the key belongs to."""
+    async def _bearer(self, token: str) -> Identity:
+        try:
+            client_id = await self._sessions.client_of(token)
+        except TokenError as error:
+            raise AuthError(401, f"authentication failed: {error}") from None
+        if self._mark is None:
+            return Identity(client_id)
+        client = await self._store.find(client_id)
+        if client is None:  # gone between two looks
+            raise AuthError(401, "authentication failed: token is invalid")
+        return Identity(client_id, registration=client.registration)
+
+    async def _authenticate_client(
+        self, client_id: str, key: str, *, may_register: bool
+    ) -> StoredClient:
+        """The registration that the key belongs to."""
         may_register = (
             may_register and self._allow_self_registration and self._self_register_on_basic
         )
         if may_register and len(key) < MIN_KEY_LENGTH:
             # The reference tries to register first, so this is its answer to known clients too.
-            raise AuthError(401, "unauthorized")
-        self._check_room()
-        key_hash = await self._store.get(client_id)
-        if key_hash is not None:
-            if not await self._verify(key_hash, key):
-                raise AuthError(401, "authentication failed")
-            return key_hash
+            raise await self._wrong(401, "unauthorized")
+        found = await self._find(client_id)
+        if found is not None:
+            verified = await self._verified_client(client_id, key, found)
+            if verified is None:
+                caller().claimed = client_id
+                raise await self._wrong(401, "authentication failed")
+            return verified
         if not may_register:
-            raise AuthError(401, "authentication failed")
+            raise await self._wrong(401, "authentication failed")
+        if refusal := self._narrowing.why_refused(client_id, PEER.get()):
+            log.warning("client.registration_refused", peer=PEER.get(), cause=refusal)
+            raise await self._wrong(401, "unauthorized")
         try:
             return await self._register(client_id, key)
         except _RegistrationError:
             # Two first requests at once: whoever lost the race is checked as a known client.
-            key_hash = await self._store.get(client_id)
-            if key_hash is None or not await self._verify(key_hash, key):
+            found = await self._store.find(client_id)
+            known = found and await self._verified_client(client_id, key, found)
+            if known is None:
                 raise AuthError(401, "unauthorized") from None
-            return key_hash
+            return known
 
-    async def _register(self, client_id: str, key: str) -> str:
-        """The hash that was stored."""
+    async def _register(self, client_id: str, key: str) -> StoredClient:
+        """As it was stored."""
         if len(key) < MIN_KEY_LENGTH:
             raise _RegistrationError("key not long enough")
         if not client_id:
@@ -182,28 +250,66 @@ class ClientAuth:
         if await self._store.get(client_id) is not None:
             raise _RegistrationError("already registered")
         key_hash = await self._slowly(lambda: hash_key(key))
+        client = StoredClient(key_hash, self.mark(client_id, key))
         try:
-            await self._store.put(client_id, key_hash)
+            await self._store.put(client_id, key_hash, registration=client.registration)
         except ClientExists:
             raise _RegistrationError("already registered") from None
-        return key_hash
+        self._recent.forget(client_id)
+        present = caller()
+        present.subject, present.registered = client_id, True
+        return client
 
-    async def _verify(self, key_hash: str, key: str) -> bool:
-        return await self._slowly(lambda: verify_key(key_hash, key))
+    async def _find(self, client_id: str) -> StoredClient | None:
+        try:
+            self._check_room()
+        except AuthError:
+            return await self._recent.find(client_id)
+        return await self._store.find(client_id)
+
+    async def _verified_client(
+        self, client_id: str, key: str, client: StoredClient
+    ) -> StoredClient | None:
+        """`client` as it is stored now if the key is its own, else None."""
+        mark = self.mark(client_id, key)
+        if mark and hmac.compare_digest(mark, client.registration):
+            return client
+        self._check_room()
+        if not await self._slowly(lambda: verify_key(client.key_hash, key)):
+            return None
+        if mark:  # registered when there were no marks, or under another secret of the service
+            await self._store.settle(client_id, client, registration=mark)
+        return StoredClient(client.key_hash, mark)
+
+    async def _wrong(self, status: int, text: str) -> AuthError:
+        """What answers a wrong key, when it is time to answer it."""
+        try:
+            self._failures.check_room()
+        except TooManyWaiting:
+            return AuthError(429, _TOO_MANY)
+        await self._failures.slow()
+        return AuthError(status, text)
 
     def _check_room(self) -> None:
         try:
             self._turns.check_room()
+            self._failures.check_room()
         except TooManyWaiting:
             raise AuthError(429, _TOO_MANY) from None
 
     async def _slowly(self, hashing: Callable[[], T]) -> T:
-        """Hash in a thread when it is this address's turn."""
+        """Hash in the pool when it is this address's turn."""
         try:
             async with self._turns.turn():
-                return await asyncio.to_thread(hashing)
+                return await in_pool(hashing)
         except TooManyWaiting:
             raise AuthError(429, _TOO_MANY) from None
+
+    def _sends_admin_key(self, authorization: str | None) -> bool:
+        try:
+            return self._is_admin_key(_basic_credentials(authorization)[1])
+        except AuthError:
+            return False
 
     def _is_admin_key(self, key: str) -> bool:
         return any(

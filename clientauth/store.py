@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,17 +20,35 @@ class ClientUnknown(Exception):
     """There is no such client."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredClient:
+    """What is known of a registered client."""
+
+    key_hash: str
+    registration: str = ""
+    """The mark of its registration (`ClientAuth`), which what it owns carries as well; empty: it was
+    registered when there were no marks, or nothing here belongs to registrations."""
+
+
 class ClientStore(Protocol):
-    """Client id to key hash. Every method may be called concurrently."""
+    """Client id to key hash and registration. Every method may be called concurrently."""
 
     async def get(self, client_id: str) -> str | None:
         """The hash, or None for an unknown client."""
 
-    async def put(self, client_id: str, key_hash: str) -> None:
+    async def find(self, client_id: str) -> StoredClient | None:
+        """Hash and registration, as they belong together; None for an unknown client."""
+
+    async def put(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
         """Add a client. Raises ClientExists; of several concurrent puts exactly one wins."""
 
-    async def replace(self, client_id: str, key_hash: str) -> None:
-        """Give a client another key. Raises ClientUnknown."""
+    async def replace(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
+        """Give a client another key; what its registration owns goes over to the new mark. Raises
+        ClientUnknown."""
+
+    async def settle(self, client_id: str, client: StoredClient, *, registration: str) -> None:
+        """Give the registration `client` another mark, and what it owns with it; nothing when it is not
+        there any more."""
 
     async def delete(self, client_id: str) -> None:
         """Forget a client; an unknown one is fine."""
@@ -42,30 +61,39 @@ class MemoryClientStore:
     """Forgets everything with the process; for tests."""
 
     def __init__(self) -> None:
-        self._hashes: dict[str, str] = {}
+        self._clients: dict[str, StoredClient] = {}
 
     async def get(self, client_id: str) -> str | None:
-        return self._hashes.get(client_id)
+        client = self._clients.get(client_id)
+        return None if client is None else client.key_hash
 
-    async def put(self, client_id: str, key_hash: str) -> None:
-        if client_id in self._hashes:
+    async def find(self, client_id: str) -> StoredClient | None:
+        return self._clients.get(client_id)
+
+    async def put(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
+        if client_id in self._clients:
             raise ClientExists(client_id)
-        self._hashes[client_id] = key_hash
+        self._clients[client_id] = StoredClient(key_hash, registration)
 
-    async def replace(self, client_id: str, key_hash: str) -> None:
-        if client_id not in self._hashes:
+    async def replace(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
+        if client_id not in self._clients:
             raise ClientUnknown(client_id)
-        self._hashes[client_id] = key_hash
+        self._clients[client_id] = StoredClient(key_hash, registration)
+
+    async def settle(self, client_id: str, client: StoredClient, *, registration: str) -> None:
+        if self._clients.get(client_id) == client:
+            self._clients[client_id] = StoredClient(client.key_hash, registration)
 
     async def delete(self, client_id: str) -> None:
-        self._hashes.pop(client_id, None)
+        self._clients.pop(client_id, None)
 
     async def ids(self) -> Sequence[str]:
-        return sorted(self._hashes)
+        return sorted(self._clients)
 
 
 class FileClientStore:
-    """One JSON file of mode 0600, replaced as a whole: a crash leaves the old or the new one.
+    """One JSON file of mode 0600, replaced as a whole: a crash leaves the old or the new one. For services in
+    which nothing outlives a registration: marks of registrations are not kept.
 
     Raises ValueError at first use when the file is damaged, naming it.
     """
@@ -79,19 +107,26 @@ class FileClientStore:
         async with self._lock:
             return (await self._load()).get(client_id)
 
-    async def put(self, client_id: str, key_hash: str) -> None:
+    async def find(self, client_id: str) -> StoredClient | None:
+        key_hash = await self.get(client_id)
+        return None if key_hash is None else StoredClient(key_hash)
+
+    async def put(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
         async with self._lock:
             hashes = await self._load()
             if client_id in hashes:
                 raise ClientExists(client_id)
             await self._replace(hashes | {client_id: key_hash})
 
-    async def replace(self, client_id: str, key_hash: str) -> None:
+    async def replace(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
         async with self._lock:
             hashes = await self._load()
             if client_id not in hashes:
                 raise ClientUnknown(client_id)
             await self._replace(hashes | {client_id: key_hash})
+
+    async def settle(self, client_id: str, client: StoredClient, *, registration: str) -> None:
+        return None
 
     async def delete(self, client_id: str) -> None:
         async with self._lock:

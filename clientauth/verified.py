@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from clientauth.store import ClientStore
+from clientauth.store import ClientStore, StoredClient
 from foundation.clock import Clock
 
 VERIFIED_FOR_NS: Final = 60_000_000_000
@@ -24,7 +24,7 @@ _CAPACITY: Final = 1024
 @dataclass(slots=True)
 class _Entry:
     digest: bytes
-    key_hash: str
+    client: StoredClient
     until_ns: int
     look_again_ns: int
 
@@ -38,29 +38,29 @@ class VerifiedKeys:
         self._salt = secrets.token_bytes(16)
         self._entries: dict[str, _Entry] = {}
 
-    async def knows(self, client_id: str, key: str) -> bool:
-        """Was this key verified for this client, and would it be now?"""
+    async def client_of(self, client_id: str, key: str) -> StoredClient | None:
+        """The registration for which this key was verified and would be now; None: there is none such."""
         entry = self._entries.get(client_id)
         now_ns = self._clock.monotonic_ns()
         if entry is None or now_ns >= entry.until_ns:
-            return False
+            return None
         if not hmac.compare_digest(entry.digest, self._digest(key)):
-            return False
+            return None
         if now_ns >= entry.look_again_ns:
-            if await self._store.get(client_id) != entry.key_hash:
+            if await self._store.find(client_id) != entry.client:
                 self.forget(client_id)
-                return False
+                return None
             entry.look_again_ns = now_ns + LOOKED_AT_EVERY_NS
-        return True
+        return entry.client
 
-    def remember(self, client_id: str, key: str, *, key_hash: str) -> None:
-        """`key` was verified against `key_hash`, which the store gave just before."""
+    def remember(self, client_id: str, key: str, *, client: StoredClient) -> None:
+        """`key` was verified against `client`, which the store gave just before."""
         self._entries.pop(client_id, None)
         if len(self._entries) >= _CAPACITY:
             del self._entries[next(iter(self._entries))]
         now_ns = self._clock.monotonic_ns()
         self._entries[client_id] = _Entry(
-            self._digest(key), key_hash, now_ns + VERIFIED_FOR_NS, now_ns + LOOKED_AT_EVERY_NS
+            self._digest(key), client, now_ns + VERIFIED_FOR_NS, now_ns + LOOKED_AT_EVERY_NS
         )
 
     def forget(self, client_id: str) -> None:

@@ -18,8 +18,8 @@ class Subscriber(Protocol):
     def ready(self) -> bool:
         """Its data channel is open: tracks may be announced."""
 
-    def subscribe(self, track: UpTrack) -> None:
-        """Queue the announcement of a track; returns at once."""
+    def subscribe(self, track: UpTrack, *, live: bool) -> None:
+        """Queue the announcement of a track, `live` if it is new in the call; returns at once."""
 
     def unsubscribe(self, track: UpTrack) -> None:
         """Queue its removal; returns at once."""
@@ -53,22 +53,32 @@ class Call:
         return True
 
     def add_track(self, track: UpTrack) -> None:
-        """Announce a new track to everybody else who is ready; the others get it when they are."""
+        """Announce a new track to everybody else who is ready; the others get it when they are.
+
+        Who gets the AV1 of a picture loses its VP8, which came first and helped out.
+        """
         self.tracks.append(track)
         for session in self._others(track.session_id):
-            if session.ready and self._wants(session, track):
-                session.subscribe(track)
+            if session.ready and self.wants(session.config, track):
+                session.subscribe(track, live=True)
+                for twin in self._twins(track):
+                    if not self.wants(session.config, twin):
+                        session.unsubscribe(twin)
 
     def remove_track(self, track: UpTrack) -> None:
+        """Take a track from everybody. Who had the AV1 of a picture gets its VP8, if there is one."""
         self.tracks.remove(track)
         for session in self._others(track.session_id):
             session.unsubscribe(track)
+            for twin in self._twins(track):
+                if session.ready and self.wants(session.config, twin):
+                    session.subscribe(twin, live=True)
 
     def session_ready(self, session: Subscriber) -> None:
         """Announce everything that is there to a newcomer."""
         for track in self.tracks:
-            if track.session_id != session.config.session_id and self._wants(session, track):
-                session.subscribe(track)
+            if track.session_id != session.config.session_id and self.wants(session.config, track):
+                session.subscribe(track, live=False)
 
     def leave(self, session_id: str) -> None:
         """Forget a session and its tracks."""
@@ -81,16 +91,23 @@ class Call:
     def _others(self, session_id: str) -> Iterator[Subscriber]:
         return (s for s in self.sessions.values() if s.config.session_id != session_id)
 
-    def _wants(self, receiver: Subscriber, track: UpTrack) -> bool:
+    def _twins(self, track: UpTrack) -> list[UpTrack]:
+        """The same picture in another codec."""
+        if track.kind == "audio":
+            return []
+        return [
+            other
+            for other in self.tracks
+            if (other.session_id, other.type) == (track.session_id, track.type)
+            and other.codec != track.codec
+        ]
+
+    def wants(self, receiver: SessionConfig, track: UpTrack) -> bool:
         """AV1 only between two sides that both know it, and then not also VP8 (rtcd.md 3.5)."""
         if track.kind == "audio":
             return True
         sender = self.sessions.get(track.session_id)
-        both_av1 = sender is not None and sender.config.av1_support and receiver.config.av1_support
+        both_av1 = sender is not None and sender.config.av1_support and receiver.av1_support
         if track.codec == "AV1":
             return both_av1
-        has_av1 = any(
-            t.codec == "AV1" and t.session_id == track.session_id and t.type is track.type
-            for t in self.tracks
-        )
-        return not (both_av1 and has_av1)
+        return not (both_av1 and any(twin.codec == "AV1" for twin in self._twins(track)))

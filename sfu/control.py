@@ -7,154 +7,81 @@ import contextlib
 import json
 import platform
 from collections.abc import AsyncIterator
+from typing import Final
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from clientauth.http import auth_router
 from clientauth.service import AuthError, ClientAuth
-from foundation.channel import Channel, ChannelClosed
-from foundation.identifiers import new_id
-from foundation.logs import get_logger
+from clientauth.turns import PEER
+from foundation.clock import Clock, SystemClock
 from foundation.version import build_version
-from sfu.media_port import JoinError, MediaServer, SessionConfig, SessionOutlet
-from sfu.messages import (
-    Close,
-    Hello,
-    Join,
-    Leave,
-    Message,
-    MessageError,
-    Reconnect,
-    Rtc,
-    Vad,
-    decode,
-    encode,
-)
+from sfu.control_routes import drain_router, health_router, metrics_router
+from sfu.drain import Drain
+from sfu.flood import FloodLimits
+from sfu.media_port import MediaServer, SessionConfig
+from sfu.metrics import SfuMetrics
+from sfu.plugin_connection import Control, PluginConnection
+from sfu.pprof_routes import pprof_router
 from sfu.system_load import SystemLoad
 
-_SEND_CAPACITY = 5000
-_LOAD_INTERVAL_S = 1.0
+_LOAD_INTERVAL_S: Final = 1.0
 
 
-class PluginConnection:
-    """One WebSocket of a client: decodes, checks ownership, hands on; sends from one bounded queue."""
+def create_app(
+    *,
+    media: MediaServer,
+    auth: ClientAuth,
+    metrics: SfuMetrics | None = None,
+    drain: Drain | None = None,
+    floods: FloodLimits | None = None,
+    clock: Clock | None = None,
+    monitor_apart: bool = False,
+    system_apart: bool = False,
+) -> FastAPI:
+    """The application: everything the SFU offers over HTTP. What is not given is made with defaults.
 
-    def __init__(self, socket: WebSocket, client_id: str, media: MediaServer) -> None:
-        self._socket = socket
-        self._client_id = client_id
-        self._media = media
-        self._outgoing: Channel[bytes] = Channel(_SEND_CAPACITY)
-        self._log = get_logger(component="control")
-
-    async def serve(self) -> None:
-        """Until the socket closes; sessions live on without it (rtcd.md 2.3)."""
-        self._send(Hello(self._client_id, new_id()))
-        async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(self._write(), name="ws-write")
-            try:
-                await self._read()
-            finally:
-                self._outgoing.close()
-                writer.cancel()
-
-    async def _read(self) -> None:
-        while True:
-            try:
-                frame = await self._socket.receive()
-            except RuntimeError:
-                return
-            if frame["type"] == "websocket.disconnect":
-                return
-            data = frame.get("bytes")
-            if data is None:
-                self._log.warning("ws.text_frame_ignored")
-                continue
-            try:
-                await self._handle(decode(data))
-            except MessageError as error:
-                self._log.warning("ws.message_refused", reason=str(error))
-
-    async def _handle(self, message: Message) -> None:
-        match message:
-            case Join():
-                await self._join(message)
-            case Rtc(inner):
-                if self._owns(inner.session_id):
-                    await self._media.handle(inner.session_id, inner)
-            case Leave(session_id):
-                if self._owns(session_id):
-                    await self._media.leave(session_id)
-            case Reconnect(session_id):
-                if self._owns(session_id):
-                    self._media.rebind(session_id, self._outlet())
-            case _:
-                self._log.warning("ws.message_refused", reason="only the SFU sends this type")
-
-    async def _join(self, message: Join) -> None:
-        config = SessionConfig(
-            group_id=self._client_id,  # whatever the client says (rtcd.md 2.2)
-            call_id=message.call_id,
-            user_id=message.user_id,
-            session_id=message.session_id,
-            channel_id=message.channel_id,
-            av1_support=message.av1_support,
-            dc_signaling=message.dc_signaling,
-        )
-        try:
-            await self._media.join(config, self._outlet())
-        except JoinError as error:
-            self._log.warning("join.refused", reason=str(error), session_id=message.session_id)
-            # The original says nothing, and its client waits 15 s; but a live session of the same id
-            # must not hear that it ended.
-            if message.session_id and self._media.session(message.session_id) is None:
-                self._send(Close(message.session_id))
-
-    def _owns(self, session_id: str) -> bool:
-        config = self._media.session(session_id)
-        if config is None or config.group_id != self._client_id:
-            self._log.info("ws.unknown_session", session_id=session_id)
-            return False
-        return True
-
-    def _outlet(self) -> SessionOutlet:
-        def send(message: Rtc | Vad | Close) -> None:
-            self._send(message)
-
-        return send
-
-    def _send(self, message: Message) -> None:
-        try:
-            if not self._outgoing.offer(encode(message)):
-                self._log.error("ws.message_dropped", reason="send queue is full")
-        except ChannelClosed:
-            return  # the plugin is away; its sessions go on
-
-    async def _write(self) -> None:
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            async for frame in self._outgoing:
-                await self._socket.send_bytes(frame)
+    `monitor_apart`: metrics and profiles are left out, `system_apart`: `/system` too, for
+    `create_monitor_app` has them.
+    """
+    clock = clock or SystemClock()
+    control = Control(
+        media=media,
+        metrics=metrics or SfuMetrics(),
+        drain=drain or Drain(media=media, clock=clock),
+        floods=floods or FloodLimits(clock=clock),
+        clock=clock,
+    )
+    app = _bare_app(_lifespan)
+    app.state.control, app.state.auth = control, auth
+    app.include_router(auth_router(auth))
+    app.include_router(health_router(control))
+    app.include_router(drain_router(control, auth))
+    if not monitor_apart:
+        _add_monitoring(app, control, auth)
+    _add_version(app)
+    if not system_apart:
+        _add_system(app, app)
+    _add_calls(app, media, auth)
+    _add_websocket(app, control, auth)
+    return app
 
 
-def create_app(*, media: MediaServer, auth: ClientAuth) -> FastAPI:
-    """The application: everything the SFU offers over HTTP."""
-    load = SystemLoad()
-    state = {"cpu_load": load.sample()}
+def create_monitor_app(main: FastAPI) -> FastAPI:
+    """What monitors ask, for an address of its own; `main` is what `create_app` made, and has to run."""
+    control, auth = main.state.control, main.state.auth
+    app = _bare_app(None)
+    app.include_router(health_router(control))
+    _add_monitoring(app, control, auth)
+    _add_system(app, main)
+    return app
 
-    async def watch_load() -> None:
-        while True:
-            await asyncio.sleep(_LOAD_INTERVAL_S)
-            state["cpu_load"] = load.sample()
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as tasks:
-            watcher = tasks.create_task(watch_load(), name="system-load")
-            yield
-            watcher.cancel()
-
+def _bare_app(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
     app = FastAPI(
         title="SFU",
         lifespan=lifespan,
@@ -163,15 +90,39 @@ def create_app(*, media: MediaServer, auth: ClientAuth) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.include_router(auth_router(auth))
+    app.add_middleware(_PeerKnown)
+    app.add_exception_handler(HTTPException, _not_found)
+    return app
 
-    @app.exception_handler(HTTPException)
-    async def not_found(_: Request, error: Exception) -> Response:
-        # The original answers a wrong method like an unknown path.
-        assert isinstance(error, HTTPException)
-        status = 404 if error.status_code == 405 else error.status_code
-        return PlainTextResponse(f"{status} page not found\n", status_code=status)
 
+def _add_monitoring(app: FastAPI, control: Control, auth: ClientAuth) -> None:
+    app.include_router(metrics_router(control))
+    app.include_router(pprof_router(auth))
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def watch_load() -> None:
+        while True:
+            await asyncio.sleep(_LOAD_INTERVAL_S)
+            app.state.cpu_load = load.sample()
+
+    load = SystemLoad()
+    app.state.cpu_load = load.sample()
+    async with asyncio.TaskGroup() as tasks:
+        watcher = tasks.create_task(watch_load(), name="system-load")
+        yield
+        watcher.cancel()
+
+
+async def _not_found(_: Request, error: Exception) -> Response:
+    # The original answers a wrong method like an unknown path.
+    assert isinstance(error, HTTPException)
+    status = 404 if error.status_code == 405 else error.status_code
+    return PlainTextResponse(f"{status} page not found\n", status_code=status)
+
+
+def _add_version(app: FastAPI) -> None:
     @app.get("/version")
     async def version() -> dict[str, str]:
         return {
@@ -183,9 +134,18 @@ def create_app(*, media: MediaServer, auth: ClientAuth) -> FastAPI:
             "goArch": platform.machine(),
         }
 
+
+def _add_system(app: FastAPI, measured: FastAPI) -> None:
+    """`measured`: whose lifespan watches the load."""
+
     @app.get("/system")
     async def system() -> dict[str, float]:
-        return {"cpu_load": state["cpu_load"]}
+        return {"cpu_load": getattr(measured.state, "cpu_load", 0.0)}
+
+
+def _add_calls(app: FastAPI, media: MediaServer, auth: ClientAuth) -> None:
+    def missing(group_id: str) -> str:
+        return "call not found" if media.has_group(group_id) else "group not found"
 
     @app.get("/calls/{call_id}/sessions")
     async def sessions(request: Request, call_id: str) -> Response:
@@ -194,7 +154,7 @@ def create_app(*, media: MediaServer, auth: ClientAuth) -> FastAPI:
             return PlainTextResponse("unauthorized\n", status_code=401)
         found = media.sessions(group_id, call_id)
         if found is None:
-            text = "failed to get session configs: call not found\n"
+            text = f"failed to get session configs: {missing(group_id)}\n"
             return PlainTextResponse(text, status_code=404)
         return _json([_session_json(config) for config in found])
 
@@ -205,7 +165,7 @@ def create_app(*, media: MediaServer, auth: ClientAuth) -> FastAPI:
             return PlainTextResponse("unauthorized\n", status_code=401)
         found = media.sessions(group_id, call_id)
         if found is None:
-            text = "failed to get session config: call not found\n"
+            text = f"failed to get session config: {missing(group_id)}\n"
             return PlainTextResponse(text, status_code=404)
         for config in found:
             if config.session_id == session_id:
@@ -213,6 +173,8 @@ def create_app(*, media: MediaServer, auth: ClientAuth) -> FastAPI:
         text = "failed to get session config: session not found\n"
         return PlainTextResponse(text, status_code=404)
 
+
+def _add_websocket(app: FastAPI, control: Control, auth: ClientAuth) -> None:
     @app.websocket("/ws")
     async def websocket(socket: WebSocket) -> None:
         try:
@@ -229,9 +191,21 @@ def create_app(*, media: MediaServer, auth: ClientAuth) -> FastAPI:
             await socket.send_denial_response(PlainTextResponse(text, status_code=403))
             return
         await socket.accept()
-        await PluginConnection(socket, identity.client_id, media).serve()
+        await PluginConnection(socket, identity.client_id, control).serve()
 
-    return app
+
+class _PeerKnown:
+    """ASGI middleware: logins take turns by the address that they come from (`clientauth.turns`)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        token = PEER.set(scope["client"][0] if scope.get("client") else "")
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            PEER.reset(token)
 
 
 async def _group(request: Request, auth: ClientAuth) -> str | None:
@@ -245,8 +219,9 @@ async def _group(request: Request, auth: ClientAuth) -> str | None:
 
 def _same_origin(socket: WebSocket) -> bool:
     origin = socket.headers.get("origin")
+    host = socket.headers.get("host", "")
     try:
-        return not origin or urlsplit(origin).netloc == socket.headers.get("host", "")
+        return not origin or urlsplit(origin).netloc.lower() == host.lower()
     except ValueError:
         return False  # not a URL
 

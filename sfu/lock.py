@@ -7,13 +7,17 @@ before it offers. Unlike the original's, it knows its owner: a client cannot fre
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 
 class SignalingLock:
     """For one event loop and one waiting server worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, held: Callable[[float], None] = lambda seconds: None) -> None:
+        """`held` gets how long each holding was, in seconds."""
+        self._held = held
+        self._since = 0.0
         self._owner: Literal["server", "client"] | None = None
         self._free = asyncio.Event()
         self._free.set()
@@ -33,6 +37,10 @@ class SignalingLock:
         self._take("server")
         return True
 
+    def take_over(self) -> None:
+        """For the server, whoever has it: the client has forgotten it, or its unlock was lost."""
+        self._take("server")
+
     def release_by_server(self) -> None:
         if self._owner == "server":
             self._release()
@@ -51,9 +59,19 @@ class SignalingLock:
         return True
 
     def _take(self, owner: Literal["server", "client"]) -> None:
-        self._owner = owner
+        self._end_holding()
+        self._owner, self._since = owner, _now_s()
         self._free.clear()
 
     def _release(self) -> None:
+        self._end_holding()
         self._owner = None
         self._free.set()
+
+    def _end_holding(self) -> None:
+        if self._owner is not None:
+            self._held(_now_s() - self._since)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -6,11 +6,12 @@ types here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from sfu.messages import Close, Rtc, RtcMessage, Vad
+from sfu.metrics import Snapshot
 
 SessionOutlet = Callable[[Rtc | Vad | Close], None]
 """Where a session's messages go; must not block. Exactly one Close comes last."""
@@ -18,6 +19,11 @@ SessionOutlet = Callable[[Rtc | Vad | Close], None]
 
 class JoinError(Exception):
     """A session cannot be made; the message says why (rtcd.md 2.3)."""
+
+    def __init__(self, text: str, *, reason: str = "invalid") -> None:
+        """`reason`: in a word, for metrics."""
+        super().__init__(text)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,18 @@ class SessionConfig:
     dc_signaling: bool = False
 
 
+def check_ids(config: SessionConfig) -> None:
+    """Raises JoinError: an id is missing."""
+    for name, value in (
+        ("GroupID", config.group_id),
+        ("CallID", config.call_id),
+        ("UserID", config.user_id),
+        ("SessionID", config.session_id),
+    ):
+        if not value:
+            raise JoinError(f"invalid {name} value: should not be empty")
+
+
 class MediaServer(Protocol):
     """What the control plane uses of the media plane."""
 
@@ -41,7 +59,7 @@ class MediaServer(Protocol):
         """Make a session; it waits for the client's first offer.
 
         Raises:
-            JoinError: an id is missing, or the session exists already.
+            JoinError: an id is missing, the session exists already, or the client has too many.
         """
 
     async def handle(self, session_id: str, message: RtcMessage) -> None:
@@ -57,3 +75,15 @@ class MediaServer(Protocol):
 
     async def leave(self, session_id: str) -> None:
         """End a session; unknown ids are fine."""
+
+    def has_group(self, group_id: str) -> bool:
+        """Does this client have any call here?"""
+
+    def session_count(self) -> int:
+        """Sessions of all clients."""
+
+    def missing_processes(self) -> int:
+        """Media processes that should serve and do not, having died, say."""
+
+    async def snapshots(self) -> Sequence[Snapshot]:
+        """What the media plane has counted, of each of its processes."""

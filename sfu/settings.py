@@ -1,105 +1,41 @@
-"""Settings of the SFU: rtcd's TOML keys, environment names, defaults and texts (rtcd.md 1.2, 1.3)."""
+"""Settings of the SFU, read and checked in rtcd's order and with its texts (rtcd.md 1.2, 1.3)."""
 
 from __future__ import annotations
 
-import ipaddress
-import json
-import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, cast
 
-from foundation.layered_config import ConfigError, Key, LayeredConfig, load_layers
+from foundation.layered_config import ConfigError, LayeredConfig, load_layers
+from sfu.ice_settings import (
+    IceServer,
+    PortOverride,
+    check_port,
+    read_addresses,
+    read_ice_servers,
+    read_port_override,
+)
+from sfu.limits import LEAST_SIGNAL_BYTES, LEAST_TCP_QUEUE_BYTES, Limits
+from sfu.setting_keys import KEYS
 
-_LEVELS = ("panic", "fatal", "error", "warn", "info", "debug", "trace", "stdlog")
-_MIN_PORT, _MAX_PORT = 80, 49151
-_WEEK_MINUTES = 10080
-_NACK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+__all__ = ["KEYS", "IceServer", "PortOverride", "Refusal", "SfuSettings", "load_settings"]
 
-KEYS: dict[str, Key] = {
-    "api.http.listen_address": Key(
-        "str", ":8045", "RTCD_API_HTTP_LISTENADDRESS", "Where HTTP and /ws listen, host:port."
-    ),
-    "api.http.tls.enable": Key("bool", False, "RTCD_API_HTTP_TLS_ENABLE", "Serve HTTPS and wss."),
-    "api.http.tls.cert_file": Key("str", "", "RTCD_API_HTTP_TLS_CERTFILE", "PEM chain."),
-    "api.http.tls.cert_key": Key("str", "", "RTCD_API_HTTP_TLS_CERTKEY", "PEM private key file."),
-    "api.security.allow_self_registration": Key(
-        "bool", False, "RTCD_API_SECURITY_ALLOWSELFREGISTRATION", "Anybody may register a client."
-    ),
-    "api.security.enable_admin": Key(
-        "bool", False, "RTCD_API_SECURITY_ENABLEADMIN", "Accept the admin key."
-    ),
-    "api.security.admin_secret_key": Key(
-        "str", "", "RTCD_API_SECURITY_ADMINSECRETKEY", "The admin's password.", secret=True
-    ),
-    "api.security.session_cache.expiration_minutes": Key(
-        "int",
-        1440,
-        "RTCD_API_SECURITY_SESSIONCACHE_EXPIRATIONMINUTES",
-        "How long a bearer token lives, minutes.",
-    ),
-    "rtc.ice_address_udp": Key(
-        "str", "", "RTCD_RTC_ICEADDRESSUDP", "Local addresses for UDP media; empty: all."
-    ),
-    "rtc.ice_address_tcp": Key(
-        "str", "", "RTCD_RTC_ICEADDRESSTCP", "Local addresses for TCP media; empty: all."
-    ),
-    "rtc.ice_port_udp": Key("int", 8443, "RTCD_RTC_ICEPORTUDP", "UDP media port."),
-    "rtc.ice_port_tcp": Key("int", 8443, "RTCD_RTC_ICEPORTTCP", "TCP media port."),
-    "rtc.enable_ipv6": Key("bool", False, "RTCD_RTC_ENABLEIPV6", "Use IPv6 too."),
-    "rtc.ice_host_override": Key(
-        "str", "", "RTCD_RTC_ICEHOSTOVERRIDE", "Address or host that clients are told."
-    ),
-    "rtc.ice_host_port_override": Key(
-        "any", "", "RTCD_RTC_ICEHOSTPORTOVERRIDE", "Port that clients are told."
-    ),
-    "rtc.ice_servers": Key("any", [], "RTCD_RTC_ICESERVERS", "STUN and TURN servers."),
-    "rtc.turn.static_auth_secret": Key(
-        "str", "", "RTCD_RTC_TURNCONFIG_STATICAUTHSECRET", "TURN REST secret.", secret=True
-    ),
-    "rtc.turn.credentials_expiration_minutes": Key(
-        "int",
-        1440,
-        "RTCD_RTC_TURNCONFIG_CREDENTIALSEXPIRATIONMINUTES",
-        "How long TURN credentials live, minutes.",
-    ),
-    "rtc.udp_sockets_count": Key(
-        "int",
-        (os.cpu_count() or 1) * 100,
-        "RTCD_RTC_UDPSOCKETSCOUNT",
-        "Accepted for compatibility; one socket serves all peers here.",
-    ),
-    "rtc.nack_buffer_size": Key(
-        "int", 256, "RTCD_RTC_NACKBUFFERSIZE", "Packets kept for retransmission, per track."
-    ),
-    "rtc.nack_disable_copy": Key(
-        "bool", True, "RTCD_RTC_NACKDISABLECOPY", "Accepted for compatibility; without effect."
-    ),
-    "store.data_source": Key(
-        "str", "/tmp/rtcd_db", "RTCD_STORE_DATASOURCE", "Directory of the client store."
-    ),
-    "logger.enable_console": Key(
-        "bool", True, "RTCD_LOGGER_ENABLECONSOLE", "Log to standard error."
-    ),
-    "logger.console_json": Key("bool", False, "RTCD_LOGGER_CONSOLEJSON", "As JSON lines."),
-    "logger.console_level": Key("str", "INFO", "RTCD_LOGGER_CONSOLELEVEL", "Lowest level."),
-    "logger.enable_file": Key("bool", True, "RTCD_LOGGER_ENABLEFILE", "Log to a file."),
-    "logger.file_json": Key("bool", True, "RTCD_LOGGER_FILEJSON", "As JSON lines."),
-    "logger.file_level": Key("str", "DEBUG", "RTCD_LOGGER_FILELEVEL", "Lowest level."),
-    "logger.file_location": Key("str", "rtcd.log", "RTCD_LOGGER_FILELOCATION", "The file."),
-    "logger.enable_color": Key("bool", False, "RTCD_LOGGER_ENABLECOLOR", "Colours on the console."),
+Refusal = Literal["none", "calls", "joins"]
+"""What a drain refuses: nothing, joins that would begin a call, every join."""
+
+REFUSALS: Final[tuple[Refusal, ...]] = ("none", "calls", "joins")
+_LEVELS: Final = ("panic", "fatal", "error", "warn", "info", "debug", "trace", "stdlog")
+_WEEK_MINUTES: Final = 10080
+_NACK_SIZES: Final = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+_NACK_DEFAULT: Final = 256
+_LEAST: Final = {
+    "limits.session_candidates": 1,
+    "limits.tcp_queue_bytes": LEAST_TCP_QUEUE_BYTES,
+    "limits.signal_bytes": LEAST_SIGNAL_BYTES,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class IceServer:
-    """A STUN or TURN server."""
-
-    urls: tuple[str, ...]
-    username: str = ""
-    credential: str = field(default="", repr=False)
+"""Where 0 would let nothing through; elsewhere it is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +43,7 @@ class SfuSettings:
     """Validated settings."""
 
     listen_host: str
+    """Empty: every address of this host."""
     listen_port: int
     tls_cert_file: str
     """Empty when TLS is off."""
@@ -117,16 +54,48 @@ class SfuSettings:
     session_expiration_minutes: int
     ice_addresses_udp: tuple[str, ...]
     """Empty: all addresses of this host."""
+    ice_addresses_tcp: tuple[str, ...]
     ice_port_udp: int
+    ice_port_tcp: int
+    enable_ipv6: bool
+    ice_host_override: str
+    ice_port_override: PortOverride
     ice_servers: tuple[IceServer, ...]
+    turn_secret: str = field(repr=False)
+    turn_expiration_minutes: int
+    nack_buffer_size: int
+    """Packets kept of each track; a power of two."""
+    worker_processes: int
+    """0: one for each core."""
+    drain_timeout_s: float | None
+    """None: without limit."""
+    drain_refuse: Refusal
+    session_messages_per_s: int
+    """0: no limit."""
+    client_joins_per_s: int
+    """0: no limit."""
     store_directory: Path
     console_level: str
     """Empty when the console target is off."""
     console_json: bool
+    console_color: bool
     file_level: str
     """Empty when the file target is off."""
     file_json: bool
     file_location: Path
+    limits: Limits = field(default_factory=Limits)
+    monitor: tuple[str, int] | None = None
+    """Host and port of a listener of its own for monitors; None: there is none."""
+    monitor_system: bool = False
+    """`/system` is on that listener alone."""
+    file_wanted: bool = False
+    """Somebody set where the file is; the default one may be given up."""
+    skip_hello_verify: bool = False
+    """RTCD_RTC_DTLS_INSECURE_SKIP_HELLOVERIFY: DTLS without proof of the sender's address."""
+    profile_allocations: bool = False
+    """PERF_PROFILES: trace where memory is allocated from the start."""
+    file_found: bool = field(default=False, compare=False)
+    """There is a configuration file."""
     unknown_keys: tuple[str, ...] = ()
 
 
@@ -139,27 +108,36 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> SfuSettings:
     config = load_layers(KEYS, path=path, environ=environ)
     values = config.values
     _check_api(values)
-    addresses = {k: _addresses(values, k) for k in ("udp", "tcp")}
-    for protocol in ("udp", "tcp"):
-        port = values[f"rtc.ice_port_{protocol}"]
-        if not _MIN_PORT <= port <= _MAX_PORT:
-            raise ConfigError(
-                f"invalid ICEPort{protocol.upper()} value: {port} is not in allowed range "
-                f"[{_MIN_PORT}, {_MAX_PORT}]"
-            )
-    servers = _ice_servers(values["rtc.ice_servers"])
+    udp = read_addresses(values["rtc.ice_address_udp"], "UDP")
+    tcp = read_addresses(values["rtc.ice_address_tcp"], "TCP")
+    check_port(values["rtc.ice_port_udp"], "ICEPortUDP")
+    check_port(values["rtc.ice_port_tcp"], "ICEPortTCP")
+    servers = read_ice_servers(values["rtc.ice_servers"])
+    _check_turn(values)
+    port_override = read_port_override(values["rtc.ice_host_port_override"])
     _check_rtc(values)
+    if not values["store.data_source"]:
+        raise ConfigError("invalid DataSource value: should not be empty")
     _check_logger(values)
-    return _settings(config, addresses["udp"], servers)
+    if values["api.security.session_cache.expiration_minutes"] <= 0:
+        raise ConfigError("invalid ExpirationMinutes value: should be a positive number")
+    _check_own(values)
+    return _settings(config, environ, (udp, tcp), servers, port_override)
 
 
 def _settings(
-    config: LayeredConfig, addresses_udp: tuple[str, ...], servers: tuple[IceServer, ...]
+    config: LayeredConfig,
+    environ: Mapping[str, str],
+    addresses: tuple[tuple[str, ...], tuple[str, ...]],
+    servers: tuple[IceServer, ...],
+    port_override: PortOverride,
 ) -> SfuSettings:
     values = config.values
-    host, port = _listen_address(values["api.http.listen_address"])
+    host, port = _listen_address(values["api.http.listen_address"], "api.http.listen_address")
+    monitor = values["api.monitor.listen_address"]
     tls = values["api.http.tls.enable"]
     console, file = values["logger.enable_console"], values["logger.enable_file"]
+    drain_s = values["drain.timeout_seconds"]
     return SfuSettings(
         listen_host=host,
         listen_port=port,
@@ -169,15 +147,48 @@ def _settings(
         enable_admin=values["api.security.enable_admin"],
         admin_secret_key=values["api.security.admin_secret_key"],
         session_expiration_minutes=values["api.security.session_cache.expiration_minutes"],
-        ice_addresses_udp=addresses_udp,
+        ice_addresses_udp=addresses[0],
+        ice_addresses_tcp=addresses[1],
         ice_port_udp=values["rtc.ice_port_udp"],
+        ice_port_tcp=values["rtc.ice_port_tcp"],
+        enable_ipv6=values["rtc.enable_ipv6"],
+        ice_host_override=values["rtc.ice_host_override"].strip(),
+        ice_port_override=port_override,
         ice_servers=servers,
+        turn_secret=values["rtc.turn.static_auth_secret"],
+        turn_expiration_minutes=values["rtc.turn.credentials_expiration_minutes"],
+        nack_buffer_size=values["rtc.nack_buffer_size"] or _NACK_DEFAULT,
+        worker_processes=values["rtc.worker_processes"],
+        drain_timeout_s=None if drain_s < 0 else float(drain_s),
+        drain_refuse=cast(Refusal, values["drain.refuse"]),
+        session_messages_per_s=values["flood.session_messages_per_second"],
+        client_joins_per_s=values["flood.client_joins_per_second"],
+        limits=Limits(
+            client_sessions=values["limits.client_sessions"],
+            client_calls=values["limits.client_calls"],
+            session_tracks=values["limits.session_tracks"],
+            session_candidates=values["limits.session_candidates"],
+            audio_bps=values["limits.audio_bits_per_second"],
+            video_bps=values["limits.video_bits_per_second"],
+            tcp_queue_bytes=values["limits.tcp_queue_bytes"],
+            signal_bytes=values["limits.signal_bytes"],
+            signal_bytes_per_s=values["limits.signal_bytes_per_second"],
+            checks_per_s=values["limits.checks_per_second"],
+            link_local=values["limits.link_local"],
+        ),
+        monitor=_listen_address(monitor, "api.monitor.listen_address") if monitor else None,
+        monitor_system=bool(monitor) and values["api.monitor.system"],
         store_directory=Path(values["store.data_source"]),
         console_level=values["logger.console_level"] if console else "",
         console_json=values["logger.console_json"],
+        console_color=values["logger.enable_color"],
         file_level=values["logger.file_level"] if file else "",
         file_json=values["logger.file_json"],
         file_location=Path(values["logger.file_location"]),
+        file_wanted=config.sources["logger.file_location"] != "default",
+        skip_hello_verify=environ.get("RTCD_RTC_DTLS_INSECURE_SKIP_HELLOVERIFY") == "true",
+        profile_allocations=environ.get("PERF_PROFILES") == "true",
+        file_found=config.file_found,
         unknown_keys=config.unknown,
     )
 
@@ -206,85 +217,27 @@ def _check_api(values: Mapping[str, Any]) -> None:
             ) from error
 
 
-def _listen_address(text: str) -> tuple[str, int]:
+def _listen_address(text: str, key: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise ConfigError(
-            f"failed to validate http config: api.http.listen_address = {text!r}: "
-            "should be host:port, such as :8045"
+            f"failed to validate http config: {key} = {text!r}: should be host:port, such as :8045"
         )
     return host.strip("[]"), int(port)
 
 
-def _addresses(values: Mapping[str, Any], protocol: str) -> tuple[str, ...]:
-    text: str = values[f"rtc.ice_address_{protocol}"]
-    addresses = tuple(part.strip() for part in text.split(",") if part.strip())
-    for address in addresses:
-        try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            raise ConfigError(
-                f"invalid ICEAddress{protocol.upper()} value: invalid ICEAddress value: "
-                f"{address} is not a valid IP address"
-            ) from None
-    return addresses
-
-
-def _ice_servers(value: Any) -> tuple[IceServer, ...]:
-    if isinstance(value, str):
-        value = _ice_servers_from_env(value)
-    if not isinstance(value, list):
-        raise ConfigError("invalid ICEServers value: should be a list")
-    servers = []
-    for entry in value:
-        if isinstance(entry, str):
-            server = IceServer((entry,))
-        elif isinstance(entry, dict):
-            urls = entry.get("urls") or []
-            urls = [urls] if isinstance(urls, str) else urls
-            if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
-                raise ConfigError("invalid ICEServers value: urls should be a text or texts")
-            server = IceServer(
-                tuple(urls),
-                str(entry.get("username") or ""),
-                str(entry.get("credential") or ""),
-            )
-        else:
-            raise ConfigError("invalid ICEServers value: should hold texts or tables")
-        _check_ice_server(server)
-        servers.append(server)
-    return tuple(servers)
-
-
-def _ice_servers_from_env(text: str) -> Any:
-    try:
-        value = json.loads(text or "[]")
-    except ValueError:
-        raise ConfigError("invalid ICEServers value: should be JSON") from None
-    if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
-        return [{"urls": value}]  # a list of URLs in the environment is one server
-    return value
-
-
-def _check_ice_server(server: IceServer) -> None:
-    if not server.urls:
-        raise ConfigError("invalid ICEServers value: invalid empty URLs")
-    if not all(server.urls):
-        raise ConfigError("invalid ICEServers value: invalid empty URL")
-    stun = all(url.startswith(("stun:", "stuns:")) for url in server.urls)
-    turn = all(url.startswith(("turn:", "turns:")) for url in server.urls)
-    if not stun and not turn:
-        raise ConfigError("invalid ICEServers value: URL is not a valid STUN/TURN server")
+def _check_turn(values: Mapping[str, Any]) -> None:
+    if not values["rtc.turn.static_auth_secret"]:
+        return
+    minutes = values["rtc.turn.credentials_expiration_minutes"]
+    prefix = "invalid TURNConfig: invalid CredentialsExpirationMinutes value: "
+    if minutes <= 0:
+        raise ConfigError(prefix + "should be a positive number")
+    if minutes >= _WEEK_MINUTES:
+        raise ConfigError(prefix + "should be less than 1 week")
 
 
 def _check_rtc(values: Mapping[str, Any]) -> None:
-    if values["rtc.turn.static_auth_secret"]:
-        minutes = values["rtc.turn.credentials_expiration_minutes"]
-        prefix = "invalid TURNConfig: invalid CredentialsExpirationMinutes value: "
-        if minutes <= 0:
-            raise ConfigError(prefix + "should be a positive number")
-        if minutes >= _WEEK_MINUTES:
-            raise ConfigError(prefix + "should be less than 1 week")
     if values["rtc.udp_sockets_count"] <= 0:
         raise ConfigError("invalid UDPSocketsCount value: should be greater than 0")
     size = values["rtc.nack_buffer_size"]
@@ -297,8 +250,6 @@ def _check_rtc(values: Mapping[str, Any]) -> None:
             "invalid NACKBufferSize value: must be a power of 2 "
             f"({', '.join(str(s) for s in _NACK_SIZES)})"
         )
-    if not values["store.data_source"]:
-        raise ConfigError("invalid DataSource value: should not be empty")
 
 
 def _check_logger(values: Mapping[str, Any]) -> None:
@@ -310,5 +261,27 @@ def _check_logger(values: Mapping[str, Any]) -> None:
             raise ConfigError(f'invalid {target.title()}Level value "{level}"')
     if values["logger.enable_file"] and not values["logger.file_location"]:
         raise ConfigError("invalid FileLocation value: should not be empty")
-    if values["api.security.session_cache.expiration_minutes"] <= 0:
-        raise ConfigError("invalid ExpirationMinutes value: should be a positive number")
+
+
+def _check_own(values: Mapping[str, Any]) -> None:
+    """Keys that rtcd does not have."""
+    if values["rtc.worker_processes"] < 0:
+        raise ConfigError("invalid WorkerProcesses value: should not be negative")
+    if values["drain.timeout_seconds"] < -1:
+        raise ConfigError("invalid Drain TimeoutSeconds value: should be -1 (no limit) or more")
+    if values["drain.refuse"] not in REFUSALS:
+        raise ConfigError(
+            f"invalid Drain Refuse value {values['drain.refuse']!r}: should be none, calls or joins"
+        )
+    for key, name in (
+        ("flood.session_messages_per_second", "SessionMessagesPerSecond"),
+        ("flood.client_joins_per_second", "ClientJoinsPerSecond"),
+    ):
+        if values[key] < 0:
+            raise ConfigError(f"invalid Flood {name} value: should not be negative")
+    for key in (key for key in KEYS if key.startswith("limits.")):
+        least = _LEAST.get(key, 0)
+        if values[key] < least:
+            raise ConfigError(f"{key} = {values[key]}: should be {least} or more")
+    if values["api.monitor.system"] and not values["api.monitor.listen_address"]:
+        raise ConfigError("api.monitor.system = true: should come with api.monitor.listen_address")
