@@ -10,59 +10,53 @@ import json
 import secrets
 import string
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from callclient.config import CallClientConfig as CallClientConfig  # for callers
 from callclient.errors import CallError, JoinRefused, MediaFailed, SignalingFailed
 from callclient.events import (
     CallEnded,
     CallEvent,
     Joined,
     ParticipantLeft,
+    ParticipantRemoved,
+    ScreenShareChanged,
     SignalingLost,
     SignalingRestored,
 )
+from callclient.ice_servers import fetch_patiently
 from callclient.media import CallMedia
 from callclient.publish import LocalTrack
-from callclient.signaling.connection import Endpoint, SignalingConnection
+from callclient.signaling.connection import SignalingConnection
+from callclient.signaling.socket import Endpoint, OpenSocket
 from callclient.signaling.translate import Translator
 from callclient.signaling.wire import WireEvent
 from callclient.state import CallState
+from callclient.transport import MediaTransport
 from foundation.channel import Channel, ChannelClosed
+from foundation.clock import Clock
 from foundation.groups import unwrapped
 from foundation.logs import get_logger
+from foundation.spans import step
 from rtc import calls_dc
 from rtc.calls_dc import DcError
-from rtc.negotiation import LocalMedia
 from rtc.sdp import Msid
+from rtc.sections import LocalMedia
 
 _EVENT_CAPACITY = 16384
-
-
-@dataclass(frozen=True, slots=True)
-class CallClientConfig:
-    """Whom to call and as whom."""
-
-    site_url: str
-    """`http(s)://host[:port]`, no trailing slash."""
-    auth_token: str = field(repr=False)
-    channel_id: str
-    """What jobs get as CALL_ID."""
-    job_id: str = ""
-    """The plugin's job id; needed by the bot user, empty for people."""
-    ca_file: Path | None = None
-    """Extra CA bundle for https and wss."""
-    join_timeout_s: float = 20.0
-    """From opening the WebSocket to connected media."""
-    reconnect_grace_s: float = 10.0
-    """How long the server keeps a session without its WebSocket (calls-plugin.md 1.5)."""
 
 
 class CallClient:
     """Joins the call, keeps the connection, tells what happens. `run` once, in a task of the owner."""
 
-    def __init__(self, config: CallClientConfig) -> None:
+    def __init__(
+        self,
+        config: CallClientConfig,
+        *,
+        open_socket: OpenSocket | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`open_socket` and `clock` are the real ones unless a test brings its own."""
         self.config = config
         self.state = CallState()
         self.session_id = ""
@@ -75,13 +69,16 @@ class CallClient:
             Endpoint(
                 site_url=config.site_url,
                 auth_token=config.auth_token,
-                channel_id=config.channel_id,
                 ca_file=config.ca_file,
-                reconnect_grace_s=config.reconnect_grace_s,
+                site_is_allowed=config.site_is_allowed,
             ),
+            channel_id=config.channel_id,
+            reconnect_limit_s=config.reconnect_limit_s,
             on_event=self._event_received,
             on_lost=lambda: self._emit(SignalingLost()),
-            on_restored=lambda: self._emit(SignalingRestored()),
+            on_restored=self._signaling_restored,
+            open_socket=open_socket,
+            clock=clock,
         )
         self._media: CallMedia | None = None
         self._joined: asyncio.Future[None] | None = None
@@ -89,6 +86,7 @@ class CallClient:
         self._leaving = False
         self._voice: LocalTrack | None = None
         self._screen_ssrcs: list[int] = []
+        self._camera_ssrc: int | None = None
         self._log = get_logger(component="call")
 
     # what jobs and bots use
@@ -138,7 +136,7 @@ class CallClient:
 
     async def send_metric(self, name: str, *, session_id: str) -> None:
         """Queue a `metric` action (bot only)."""
-        self._signaling.control("metric", {"metric_name": name, "session_id": session_id})
+        self._signaling.metric({"metric_name": name, "session_id": session_id})
 
     async def publish_voice(self) -> LocalTrack:
         """Offer a voice track (48 kHz Opus clock). Send `set_muted(False)` before talking."""
@@ -172,6 +170,22 @@ class CallClient:
             self._published_media().unpublish(ssrc)
         self._screen_ssrcs = []
 
+    async def start_camera(self) -> LocalTrack:
+        """Announce and offer a camera's track (90 kHz VP8)."""
+        media = self._published_media()
+        stream_id = _stream_id()
+        # As for a screen: first what it is, then its packets.
+        self._signaling.control("video_on", {"data": json.dumps({"videoStreamID": stream_id})})
+        camera = await media.publish("video", self._local_media(stream_id))
+        self._camera_ssrc = camera.ssrc
+        return camera
+
+    async def stop_camera(self) -> None:
+        self._signaling.control("video_off", None)
+        if self._camera_ssrc is not None:
+            self._published_media().unpublish(self._camera_ssrc)
+        self._camera_ssrc = None
+
     async def raise_hand(self, raised: bool) -> None:
         self._signaling.control("raise_hand" if raised else "unraise_hand", None)
 
@@ -180,73 +194,120 @@ class CallClient:
 
     # joining
 
-    async def _join_and_receive(self) -> None:
+    async def _join(self) -> None:
         loop = asyncio.get_running_loop()
+        config = self.config
         try:
-            async with asyncio.timeout(self.config.join_timeout_s):
+            async with asyncio.timeout(config.join_timeout_s):
                 await self._signaling.until_hello()
-                self.session_id = self._signaling.keep_session()
                 self._joined = loop.create_future()
                 self._signaling.control(
                     "join",
                     {
-                        "channelID": self.config.channel_id,
-                        "jobID": self.config.job_id,
-                        "av1Support": False,
-                        "dcSignaling": False,
+                        "channelID": config.channel_id,
+                        "jobID": config.job_id,
+                        "av1Support": config.av1_support,
+                        "dcSignaling": config.dc_signaling,
                     },
                 )
+                # No reply would tell of a join that was lost on the way (trap 8).
                 await self._joined
         except TimeoutError:
             raise SignalingFailed(
-                f"no answer to the join within {self.config.join_timeout_s:g} s"
+                f"no answer to the join within {config.join_timeout_s:g} s"
             ) from None
+
+    async def _join_and_receive(self) -> None:
+        with step("join"):
+            await self._join()
+        config = self.config
         self._media = CallMedia(
             own_session_id=self.session_id,
             send_description=self._queue_description,
+            can_send=self._can_send,
             emit=self._emit,
-            connect_timeout_s=self.config.join_timeout_s,
+            connect_timeout_s=config.join_timeout_s,
+            latency=config.latency,
+            av1=config.av1_support,
+            transport=self._media_transport(),
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._media.run(), name="media")
-            await self._media.offer()
-            try:
-                async with asyncio.timeout(self.config.join_timeout_s):
-                    await self._media.ready.wait()
-            except TimeoutError:
-                raise MediaFailed(
-                    f"no media connection within {self.config.join_timeout_s:g} s"
-                ) from None
+            with step("media"):
+                await self._media.offer()
+                try:
+                    async with asyncio.timeout(config.join_timeout_s):
+                        await self._media.ready.wait()
+                except TimeoutError:
+                    reason = f"no media connection within {config.join_timeout_s:g} s"
+                    raise MediaFailed(self._media.explain(reason)) from None
             self._emit(Joined(self.session_id))
 
     def _queue_description(self, kind: str, text: str) -> None:
         self._signaling.description(calls_dc.pack_sdp(kind, text))
 
+    def _media_transport(self) -> MediaTransport:
+        config = self.config
+        return MediaTransport(
+            policy=config.ice_transport,
+            fetch_servers=lambda: fetch_patiently(
+                site_url=config.site_url,
+                auth_token=config.auth_token,
+                ca_file=config.ca_file,
+                site_is_allowed=config.site_is_allowed,
+            ),
+            send_candidate=self._queue_candidate,
+            ca_file=config.ca_file,
+        )
+
+    def _queue_candidate(self, line: str) -> None:
+        candidate = {"candidate": f"candidate:{line}", "sdpMid": "0", "sdpMLineIndex": 0}
+        self._signaling.control("ice", {"data": json.dumps(candidate)})
+
+    def _can_send(self, text: str) -> bool:
+        return self._signaling.takes_now(calls_dc.pack_sdp("answer", text))
+
     # events
+
+    def _signaling_restored(self) -> None:
+        self._translator.events_were_missed()
+        self._emit(SignalingRestored())
 
     async def _event_received(self, event: WireEvent) -> None:
         if not event.is_call_event:
             return
         if event.name in ("join", "error", "signal"):
             # For one connection: ours is named by its current id or by the session's (section 3.1).
-            if event.connection_id() in (self._signaling.id, self.session_id):
+            named = event.connection_id()
+            if named and named in (self._signaling.id, self.session_id):
                 await self._connection_event(event)
             return
         for call_event in self._translator.translate(event):
             if isinstance(call_event, ParticipantLeft) and self._media is not None:
                 self._media.participant_left(call_event.session_id)
+            elif isinstance(call_event, ScreenShareChanged) and self._media is not None:
+                self._media.screen_shared_by(call_event.session_id)
             self._emit(call_event)
             if isinstance(call_event, CallEnded):
                 self._over.set()
+            elif isinstance(call_event, ParticipantRemoved):
+                await self._removed(call_event.session_id)
+
+    async def _removed(self, session_id: str) -> None:
+        """Who a host removes has 3 s to go (calls-plugin.md 3.2); then the server closes the media."""
+        if session_id and session_id == self.session_id:
+            self._emit(CallEnded("a host removed this session from the call"))
+            await self.leave()
 
     async def _connection_event(self, event: WireEvent) -> None:
         joined = self._joined
         if event.name == "join" and joined is not None and not joined.done():
+            self.session_id = self._signaling.keep_session()
             joined.set_result(None)
         elif event.name == "error":
             reason = event.text("data")
             if joined is not None and not joined.done():
-                joined.set_exception(JoinRefused(reason))
+                joined.set_exception(JoinRefused.of(reason))
             else:
                 self._log.warning("server.error_event")
         elif event.name == "signal" and self._media is not None:
@@ -254,7 +315,7 @@ class CallClient:
 
     async def _signal_received(self, text: str, media: CallMedia) -> None:
         try:
-            value: Any = json.loads(text)
+            value: Any = json.loads(text)  # a string of JSON, not an object (trap 6)
             if value.get("type") == "candidate":
                 await media.candidate_received(str(value["candidate"]["candidate"]))
                 return

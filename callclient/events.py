@@ -60,6 +60,23 @@ class SpeakingChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceHeard:
+    """Our own voice activity, by the levels that the publisher sends along; where it sends none, it never
+    comes, and whoever decodes the sound can tell (`RemoteTrack.speech`)."""
+
+    session_id: str
+    speaking: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CameraChanged:
+    """Whether a session's camera is on; its pictures come as a track that outlives that."""
+
+    session_id: str
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HandChanged:
     session_id: str
     raised_at_ms: int
@@ -86,6 +103,14 @@ class ScreenShareChanged:
 class HostChanged:
     user_id: str
     """May be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantRemoved:
+    """The host sends somebody out; `ParticipantLeft` follows within 3 s."""
+
+    session_id: str
+    user_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +162,26 @@ class SignalingRestored:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaLost:
+    """Nothing comes from the SFU any more, not even what it answers every second; the client looks for
+    another way. Sent two seconds after the fact. What is said meanwhile is lost: it is nobody's silence."""
+
+    since_ns: int
+    """When the last packet came, monotonic."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRestored:
+    """The first packet came after `MediaLost`."""
+
+    at_ns: int
+    """Monotonic."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallEnded:
-    """The host ended the call for all, or our session was closed by the server; always the last event
-    unless `CallClient.leave` was called or `run` raised."""
+    """The host ended the call for all or removed us from it; always the last event unless
+    `CallClient.leave` was called or `run` raised."""
 
     reason: str
 
@@ -151,10 +193,13 @@ CallEvent = (
     | ParticipantLeft
     | MuteChanged
     | SpeakingChanged
+    | VoiceHeard
+    | CameraChanged
     | HandChanged
     | Reacted
     | ScreenShareChanged
     | HostChanged
+    | ParticipantRemoved
     | JobStateChanged
     | JobStopRequested
     | CaptionReceived
@@ -162,5 +207,7 @@ CallEvent = (
     | TrackEnded
     | SignalingLost
     | SignalingRestored
+    | MediaLost
+    | MediaRestored
     | CallEnded
 )

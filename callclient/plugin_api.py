@@ -11,9 +11,14 @@ from typing import Any, Self
 
 import httpx
 
+from callclient.site_guard import SiteRefused, check_site
+
 PLUGIN_PATH = "/plugins/com.mattermost.calls"
 _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-_DATA_TIMEOUT_S = 300.0
+_DATA_TIMEOUT = httpx.Timeout(10.0, write=60.0, read=300.0)
+"""A server that takes nothing for a minute is gone; one that has it all may be busy with its storage."""
+_POST_TIMEOUT = httpx.Timeout(10.0, read=120.0)
+"""Whoever asks again while a slow server is still at it gets two posts."""
 
 
 class ApiError(Exception):
@@ -27,6 +32,7 @@ class ApiError(Exception):
         retryable: bool,
         surely_not_arrived: bool = False,
         reason: str = "",
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(text)
         self.status = status
@@ -37,6 +43,8 @@ class ApiError(Exception):
         """No byte of the request reached the server, so that repeating it cannot do it twice."""
         self.reason = reason
         """The server's own text, for decisions; not for logs."""
+        self.retry_after_s = retry_after_s
+        """How long the server wants to be left alone (RFC 9110 section 10.2.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +79,14 @@ class PluginApi:
         site_url: str,
         auth_token: str,
         ca_file: Path | None = None,
+        site_is_allowed: bool = False,
         timeout_s: float = 10.0,
     ) -> None:
-        """Raises OSError when `ca_file` cannot be read."""
+        """`site_is_allowed`: the admin has named it, so that it may have any address.
+
+        Raises:
+            OSError: `ca_file` cannot be read.
+        """
         context = ssl.create_default_context()
         if ca_file is not None:
             context.load_verify_locations(cafile=ca_file)
@@ -83,6 +96,7 @@ class PluginApi:
             timeout=timeout_s,
             verify=context,
             follow_redirects=False,  # the token goes only where it came from
+            event_hooks={} if site_is_allowed else {"request": [_check_site]},
         )
 
     async def aclose(self) -> None:
@@ -125,6 +139,17 @@ class PluginApi:
         response = await self._request("GET", f"{PLUGIN_PATH}/bot/users/{user_id}/image")
         return response.content
 
+    # what clients are told
+
+    async def client_config(self) -> dict[str, Any]:
+        """`GET config`: ICE servers and switches, by their names on the wire (calls-plugin.md 4.11, 5.7)."""
+        value = await self._json("GET", f"{PLUGIN_PATH}/config")
+        return value if isinstance(value, dict) else {}
+
+    async def turn_credentials(self) -> Any:
+        """TURN servers with short-lived credentials, as `ICEServersConfigs`; 403 without a secret."""
+        return await self._json("GET", f"{PLUGIN_PATH}/turn-credentials")
+
     # uploads
 
     async def create_upload(
@@ -147,7 +172,7 @@ class PluginApi:
             f"{PLUGIN_PATH}/bot/uploads/{upload_id}",
             content=data,
             headers={"Content-Length": str(length_bytes)},
-            timeout_s=_DATA_TIMEOUT_S,
+            timeout=_DATA_TIMEOUT,
         )
         if response.status_code == 204:
             return None
@@ -157,6 +182,17 @@ class PluginApi:
             raise ApiError("POST upload: the answer has no file id", status=200, retryable=False)
         return file_id
 
+    async def post_of_file(self, file_id: str) -> str:
+        """The id of the post that an uploaded file is attached to; empty when there is none yet.
+
+        `GET /api/v4/files/{file_id}/info` is for everybody who may read the channel, and for the uploader
+        (https://docs.mattermost.com/api/reference/get-file-info).
+        """
+        value = await self._json("GET", f"/api/v4/files/{file_id}/info")
+        if not isinstance(value, dict):
+            raise ApiError("GET file info: the answer is no file info", status=200, retryable=False)
+        return str(value.get("post_id") or "")
+
     # publication and status
 
     async def publish_recording(
@@ -164,7 +200,8 @@ class PluginApi:
     ) -> None:
         """Post the recording into the call's thread. Not idempotent (trap 36)."""
         body = {"JobID": job_id, "PostID": post_id, "FileIDs": file_ids}
-        await self._request("POST", f"{PLUGIN_PATH}/bot/calls/{channel_id}/recordings", json=body)
+        route = f"{PLUGIN_PATH}/bot/calls/{channel_id}/recordings"
+        await self._request("POST", route, json=body, timeout=_POST_TIMEOUT)
 
     async def publish_transcription(
         self,
@@ -180,7 +217,7 @@ class PluginApi:
         transcription = {"Title": title, "Language": language, "FileIDs": file_ids}
         body = {"JobID": job_id, "PostID": post_id, "Transcriptions": [transcription]}
         route = f"{PLUGIN_PATH}/bot/calls/{channel_id}/transcriptions"
-        await self._request("POST", route, json=body)
+        await self._request("POST", route, json=body, timeout=_POST_TIMEOUT)
 
     async def report_status(
         self, channel_id: str, job_id: str, *, job_type: str, status: str, error: str = ""
@@ -213,7 +250,7 @@ class PluginApi:
         json: Any = None,
         content: bytes | AsyncIterator[bytes] | None = None,
         headers: dict[str, str] | None = None,
-        timeout_s: float | None = None,
+        timeout: httpx.Timeout | None = None,
     ) -> httpx.Response:
         what = f"{method} {route}"
         try:
@@ -223,15 +260,22 @@ class PluginApi:
                 json=json,
                 content=content,
                 headers=headers,
-                timeout=httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s,
+                timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except (
+            httpx.ConnectError,
+            httpx.ConnectTimeout,
+            httpx.PoolTimeout,
+            TimeoutError,
+        ) as error:
             raise ApiError(
                 f"{what}: no connection ({type(error).__name__})",
                 status=None,
                 retryable=True,
                 surely_not_arrived=True,
             ) from error
+        except SiteRefused as error:
+            raise ApiError(f"{what}: {error}", status=None, retryable=False) from error
         except httpx.HTTPError as error:
             raise ApiError(
                 f"{what}: no answer ({type(error).__name__})", status=None, retryable=True
@@ -242,8 +286,13 @@ class PluginApi:
                 status=response.status_code,
                 retryable=response.status_code in _RETRYABLE_STATUS,
                 reason=_reason(response),
+                retry_after_s=_retry_after_s(response),
             )
         return response
+
+
+async def _check_site(request: httpx.Request) -> None:
+    await check_site(str(request.url))
 
 
 def _decode(response: httpx.Response) -> Any:
@@ -265,6 +314,12 @@ def _reason(response: httpx.Response) -> str:
         return response.text[:200]
     message = value.get("message") if isinstance(value, dict) else None
     return str(message or "")[:200]
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """In its form of seconds; the one with a date depends on two clocks, and is taken as not said."""
+    text = response.headers.get("Retry-After", "").strip()
+    return float(text) if text.isascii() and text.isdigit() else None
 
 
 def _profile(value: Any) -> UserProfile:

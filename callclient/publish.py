@@ -6,7 +6,9 @@ import random
 import time
 from collections.abc import Callable
 
-from rtc.rtp import build_rtp, build_sender_report
+from rtc.ntp import ntp_from_unix
+from rtc.rtcp import build_sender_report
+from rtc.rtp import build_rtp
 
 _NS = 1_000_000_000
 
@@ -74,7 +76,7 @@ class LocalTrack:
         elapsed_ticks = (monotonic_ns - sent_ns) * self._clock_rate_hz // _NS
         return build_sender_report(
             ssrc=self.ssrc,
-            unix_time_ns=unix_time_ns,
+            ntp=ntp_from_unix(unix_time_ns),
             rtp_timestamp=rtp_timestamp + elapsed_ticks,
             packets=self._packets,
             octets=self._octets,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class Participant:
     speaking: bool = False
     raised_hand_at_ms: int = 0
     """0: not raised."""
+    camera_on: bool = False
 
 
 @dataclass(slots=True)
@@ -27,11 +29,11 @@ class CallState:
     screen_session_id: str = ""
     """Who shares a screen, or empty."""
 
-    def update(self, session_id: str, **changes: object) -> None:
+    def update(self, session_id: str, **changes: Any) -> None:
         """Change fields of a participant; unknown sessions are ignored (their join comes later)."""
         known = self.participants.get(session_id)
         if known is not None:
-            self.participants[session_id] = replace(known, **changes)  # type: ignore[arg-type]
+            self.participants[session_id] = replace(known, **changes)
 
     def join(self, session_id: str, user_id: str) -> None:
         self.participants.setdefault(session_id, Participant(session_id, user_id))

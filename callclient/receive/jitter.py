@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from rtc.rtp import RtpHeader, Unwrapper
 
-MAX_GAP_PACKETS = 1000
+MAX_GAP_PACKETS: Final = 1000
 """A jump this far is a new start of the sender, not loss."""
-_NACK_REPEAT_NS = 60_000_000
-_NACK_MAX = 5
+_CAPACITY: Final = 2048
+"""Packets that wait for a missing one: more than any budget needs at 10 Mbit/s."""
+_REMEMBERED_LOSSES: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BufferedPacket:
     """A packet in its place."""
 
@@ -21,113 +23,135 @@ class BufferedPacket:
     header: RtpHeader
     payload: bytes
     arrival_ns: int
+    timestamp: int = 0
+    """Unwrapped, as `SourceClock.place` wants it."""
     lost_before: int = 0
     """Packets given up between this one and the one released before it."""
-
-
-@dataclass(slots=True)
-class _Missing:
-    since_ns: int
-    asked_ns: int = 0
-    times_asked: int = 0
 
 
 class JitterBuffer:
     """Releases packets in order; waits up to `max_wait_ns` for a missing one.
 
-    After a pause of `pause_ns` without packets a jump in the sequence is taken for a mute (the SFU
-    drops what a muted publisher sends), not for loss.
+    Sound only: after a pause of `pause_ns` without packets a jump in the sequence is taken for a mute (the
+    original SFU drops what a muted publisher sends, and leaves the numbers as they are), not for loss.
     """
 
-    def __init__(self, *, max_wait_ns: int, pause_ns: int = 300_000_000) -> None:
+    def __init__(
+        self, *, max_wait_ns: int, pause_ns: int | None = None, capacity: int = _CAPACITY
+    ) -> None:
+        """`pause_ns`: None where packets never stop without loss."""
         self._max_wait_ns = max_wait_ns
         self._pause_ns = pause_ns
+        self._capacity = capacity
         self._unwrapper = Unwrapper(16)
         self._next: int | None = None
         self._waiting: dict[int, BufferedPacket] = {}
-        self._missing: dict[int, _Missing] = {}
+        self._given_up: dict[int, None] = {}
         self._last_arrival_ns = 0
         self.lost = 0
+        """Given up, whether they came later or not."""
         self.late = 0
+        """Came after they were given up."""
         self.duplicate = 0
+        self.gaps = 0
+        """Jumps in the sequence after a pause."""
+        self.restarts = 0
+        """Jumps too far for loss."""
 
-    def push(self, header: RtpHeader, payload: bytes, arrival_ns: int) -> list[BufferedPacket]:
-        """Take a packet; returns what can be released now, in order."""
-        sequence = self._unwrapper.unwrap(header.sequence)
-        paused = arrival_ns - self._last_arrival_ns > self._pause_ns
-        self._last_arrival_ns = arrival_ns
-        released: list[BufferedPacket] = []
-        if self._next is not None and self._restarted(sequence, paused=paused):
-            released = self.release_all()
-            self._next = None
-        if self._next is None:
-            self._next = sequence
-        if sequence < self._next:
-            self.late += 1
-            return released
-        if sequence in self._waiting:
+    @property
+    def waiting(self) -> int:
+        """Packets in the buffer."""
+        return len(self._waiting)
+
+    @property
+    def next(self) -> int | None:
+        """The number that is to be released next; None before the first and after a jump."""
+        return self._next
+
+    def number(self, sequence: int) -> int:
+        """The unwrapped number of a 16-bit one."""
+        return self._unwrapper.unwrap(sequence)
+
+    def jumps(self, number: int, arrival_ns: int, *, settling: bool = False) -> bool:
+        """Does the sender go on elsewhere with this packet? Then call `flush` before `add`.
+
+        `settling`: it is open still where in time the waiting packets belong. A pause decides it: what comes
+        after may belong elsewhere, however its numbers go on.
+        """
+        paused = self._pause_ns is not None and arrival_ns - self._last_arrival_ns > self._pause_ns
+        self._last_arrival_ns = max(self._last_arrival_ns, arrival_ns)
+        if self._next is None and not self._waiting:
+            return False
+        due = min(self._waiting) if self._next is None else self._next
+        if paused:
+            ahead = number - max(self._waiting, default=due - 1)
+            if ahead > 1:
+                self.gaps += 1
+            if ahead > 1 or (ahead == 1 and settling):
+                return True
+        if abs(number - due) > MAX_GAP_PACKETS:
+            self.restarts += 1
+            return True
+        return False
+
+    def add(self, packet: BufferedPacket, *, hold: bool = False) -> list[BufferedPacket]:
+        """Take a packet; returns what can be released now, in order; nothing while `hold`."""
+        number = packet.sequence
+        if not hold and not self._waiting and (self._next is None or number == self._next):
+            self._next = number + 1
+            return [packet]
+        if self._next is not None and number < self._next:
+            if number in self._given_up:
+                del self._given_up[number]
+                self.late += 1
+            else:
+                self.duplicate += 1
+            return []
+        if number in self._waiting:
             self.duplicate += 1
-            return released
-        self._note_missing(sequence, arrival_ns)
-        self._waiting[sequence] = BufferedPacket(sequence, header, payload, arrival_ns)
-        return released + self._release_ready()
+            return []
+        self._waiting[number] = packet
+        if len(self._waiting) > self._capacity:
+            return self._skip_to(min(self._waiting))
+        return [] if hold else self.ready()
+
+    def ready(self) -> list[BufferedPacket]:
+        """What can be released without giving anything up."""
+        if self._next is None and self._waiting:
+            self._next = min(self._waiting)
+        released: list[BufferedPacket] = []
+        number = self._next
+        while number is not None and (packet := self._waiting.pop(number, None)) is not None:
+            released.append(packet)
+            number += 1
+        self._next = number
+        return released
 
     def give_up(self, now_ns: int) -> list[BufferedPacket]:
         """Release what waited long enough for a missing packet; call it every few milliseconds."""
         released: list[BufferedPacket] = []
         while self._waiting:
-            first = min(self._waiting)
-            if now_ns - self._waiting[first].arrival_ns < self._max_wait_ns:
+            since_ns = min(packet.arrival_ns for packet in self._waiting.values())
+            if now_ns - since_ns < self._max_wait_ns:
                 break
-            released += self._skip_to(first)
+            released += self._skip_to(min(self._waiting))
         return released
 
-    def wanted(self, now_ns: int) -> list[int]:
-        """16-bit sequence numbers to ask for again now (RFC 4585): at once, then every 60 ms, 5 times."""
-        due = []
-        for sequence, missing in self._missing.items():
-            again = missing.times_asked == 0 or now_ns - missing.asked_ns >= _NACK_REPEAT_NS
-            if again and missing.times_asked < _NACK_MAX:
-                missing.asked_ns = now_ns
-                missing.times_asked += 1
-                due.append(sequence & 0xFFFF)
-        return due
-
-    def _restarted(self, sequence: int, *, paused: bool) -> bool:
-        gap = sequence - (self._next or 0)
-        return abs(gap) > MAX_GAP_PACKETS or (paused and gap != 0)
-
-    def _note_missing(self, sequence: int, now_ns: int) -> None:
-        newest = max(self._waiting, default=(self._next or 0) - 1)
-        for gap in range(newest + 1, sequence):
-            self._missing[gap] = _Missing(now_ns)
-        self._missing.pop(sequence, None)
-
-    def _release_ready(self, lost_before: int = 0) -> list[BufferedPacket]:
-        released: list[BufferedPacket] = []
-        while self._next in self._waiting:
-            packet = self._waiting.pop(self._next)
-            if lost_before:
-                packet = BufferedPacket(
-                    packet.sequence, packet.header, packet.payload, packet.arrival_ns, lost_before
-                )
-                lost_before = 0
-            released.append(packet)
-            self._next += 1
-        return released
-
-    def _skip_to(self, sequence: int) -> list[BufferedPacket]:
-        lost = sequence - (self._next or 0)
-        self.lost += lost
-        self._next = sequence
-        for gone in [s for s in self._missing if s < sequence]:
-            del self._missing[gone]
-        return self._release_ready(lost)
-
-    def release_all(self) -> list[BufferedPacket]:
-        """Give up whatever is missing and release the rest."""
+    def flush(self) -> list[BufferedPacket]:
+        """Give up whatever is missing, release the rest; the next packet may have any number."""
         released: list[BufferedPacket] = []
         while self._waiting:
             released += self._skip_to(min(self._waiting))
-        self._missing.clear()
+        self._next = None
+        return released
+
+    def _skip_to(self, number: int) -> list[BufferedPacket]:
+        first = number if self._next is None else self._next
+        self.lost += number - first
+        self._given_up.update(dict.fromkeys(range(first, number)))
+        while len(self._given_up) > _REMEMBERED_LOSSES:
+            del self._given_up[next(iter(self._given_up))]
+        self._next = number
+        released = self.ready()
+        released[0].lost_before = number - first
         return released

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from callclient import events
 from callclient.events import CallEvent, JobKind
-from callclient.signaling.wire import WireEvent
+from callclient.signaling.wire import WireEvent, whole_number
 from callclient.state import CallState, Participant
 
 _Handler = Callable[[WireEvent], list[CallEvent]]
@@ -24,6 +25,7 @@ class Translator:
         self._channel_id = channel_id
         self._job_id = job_id
         self._state = state
+        self._gap = False
         self._handlers: dict[str, _Handler] = {
             "call_state": self._call_state,
             "user_joined": self._user_joined,
@@ -32,12 +34,15 @@ class Translator:
             "user_unmuted": lambda e: self._muted(e, muted=False),
             "user_voice_on": lambda e: self._speaking(e, speaking=True),
             "user_voice_off": lambda e: self._speaking(e, speaking=False),
+            "user_video_on": lambda e: self._camera(e, on=True),
+            "user_video_off": lambda e: self._camera(e, on=False),
             "user_screen_on": lambda e: self._screen(e.text("session_id")),
             "user_screen_off": lambda _: self._screen(""),
             "user_raise_hand": self._hand,
             "user_unraise_hand": self._hand,
             "user_reacted": self._reacted,
             "call_host_changed": self._host_changed,
+            "host_removed": self._removed,
             "call_job_state": self._job_state,
             "caption": self._caption,
         }
@@ -54,6 +59,10 @@ class Translator:
         handler = self._handlers.get(event.name)
         return handler(event) if handler is not None else []
 
+    def events_were_missed(self) -> None:
+        """There was a gap: the next `call_state` says who came and went in it (trap 12)."""
+        self._gap = True
+
     def _call_state(self, event: WireEvent) -> list[CallEvent]:
         try:
             call = json.loads(event.text("call"))  # a string of JSON, not an object (trap 6)
@@ -61,27 +70,14 @@ class Translator:
             return []
         if not isinstance(call, dict):
             return []
-        state = self._state
-        previous = state.participants
-        state.participants = {}
-        for entry in call.get("sessions") or []:
-            participant = _participant(entry)
-            if participant is None:
-                continue
-            known = previous.get(participant.session_id)
-            if known is not None and not participant.muted:
-                # Who speaks is not in the state; keep what events told.
-                participant = Participant(
-                    participant.session_id,
-                    participant.user_id,
-                    participant.muted,
-                    known.speaking,
-                    participant.raised_hand_at_ms,
-                )
-            state.participants[participant.session_id] = participant
-        state.host_user_id = str(call.get("host_id") or "")
-        state.screen_session_id = str(call.get("screen_sharing_session_id") or "")
-        result: list[CallEvent] = [events.CallStateReceived()]
+        screen_before = self._state.screen_session_id
+        result = self._merge(_participants(call))
+        result += self._merge_host(_text(call, "host_id"))
+        screen = _text(call, "screen_sharing_session_id")
+        if screen != screen_before:
+            result += self._screen(screen)
+        self._state.screen_session_id = screen
+        result.append(events.CallStateReceived())
         for key, kind in (
             ("recording", JobKind.RECORDING),
             ("transcription", JobKind.TRANSCRIBING),
@@ -92,9 +88,51 @@ class Translator:
                 result.append(_job_state(kind, job))
         return result
 
+    def _merge(self, told: dict[str, Participant]) -> list[CallEvent]:
+        """Take over what is told; returns what has changed by it, and nothing for what has not.
+
+        Others' requests make the server tell the state at any time (section 3.2). It may be older than what
+        events said since: only after a gap does it say that somebody has left.
+        """
+        state, result = self._state, list[CallEvent]()
+        if self._gap:
+            for session_id in [s for s in state.participants if s not in told]:
+                result.append(
+                    events.ParticipantLeft(session_id, state.participants[session_id].user_id)
+                )
+                state.leave(session_id)
+            self._gap = False
+        for session_id, new in told.items():
+            known = state.participants.get(session_id)
+            if known is None:
+                result.append(events.ParticipantJoined(session_id, new.user_id))
+                known = Participant(session_id, new.user_id)
+            # Who speaks is not in the state; keep what events told.
+            speaking = known.speaking and not new.muted
+            state.participants[session_id] = replace(new, speaking=speaking)
+            if known.muted != new.muted:
+                result.append(events.MuteChanged(session_id, new.muted))
+            if known.speaking != speaking:
+                result.append(events.SpeakingChanged(session_id, speaking))
+            if known.raised_hand_at_ms != new.raised_hand_at_ms:
+                result.append(events.HandChanged(session_id, new.raised_hand_at_ms))
+            if known.camera_on != new.camera_on:
+                result.append(events.CameraChanged(session_id, new.camera_on))
+        return result
+
+    def _merge_host(self, user_id: str) -> list[CallEvent]:
+        if self._state.host_user_id == user_id:
+            return []
+        self._state.host_user_id = user_id
+        return [events.HostChanged(user_id)]
+
     def _user_joined(self, event: WireEvent) -> list[CallEvent]:
         session_id, user_id = event.text("session_id"), event.text("user_id")
         if not session_id:
+            return []
+        if (
+            session_id in self._state.participants
+        ):  # the state told it before, when joins come in batches
             return []
         self._state.join(session_id, user_id)
         return [events.ParticipantJoined(session_id, user_id)]
@@ -108,9 +146,11 @@ class Translator:
 
     def _muted(self, event: WireEvent, *, muted: bool) -> list[CallEvent]:
         session_id = event.text("session_id")
+        known = self._state.participants.get(session_id)
         self._state.update(session_id, muted=muted)
         result: list[CallEvent] = [events.MuteChanged(session_id, muted)]
-        if muted:
+        if muted and known is not None and known.speaking:
+            # Only then: whose speaking the server never tells must not look silent (trap 30).
             result += self._speaking(event, speaking=False)
         return result
 
@@ -118,6 +158,11 @@ class Translator:
         session_id = event.text("session_id")
         self._state.update(session_id, speaking=speaking)
         return [events.SpeakingChanged(session_id, speaking)]
+
+    def _camera(self, event: WireEvent, *, on: bool) -> list[CallEvent]:
+        session_id = event.text("session_id")
+        self._state.update(session_id, camera_on=on)
+        return [events.CameraChanged(session_id, on)]
 
     def _screen(self, session_id: str) -> list[CallEvent]:
         # `user_screen_off` may name nobody when the sharer left (trap 5).
@@ -135,9 +180,9 @@ class Translator:
         return [
             events.Reacted(
                 session_id=event.text("session_id"),
-                emoji_name=str(emoji.get("name") or ""),
-                emoji_unified=str(emoji.get("unified") or ""),
-                emoji_literal=str(emoji.get("literal") or ""),
+                emoji_name=_text(emoji, "name"),
+                emoji_unified=_text(emoji, "unified"),
+                emoji_literal=_text(emoji, "literal"),
                 at_ms=event.number("timestamp"),
             )
         ]
@@ -145,6 +190,9 @@ class Translator:
     def _host_changed(self, event: WireEvent) -> list[CallEvent]:
         self._state.host_user_id = event.text("hostID")
         return [events.HostChanged(event.text("hostID"))]
+
+    def _removed(self, event: WireEvent) -> list[CallEvent]:
+        return [events.ParticipantRemoved(event.text("session_id"), event.text("user_id"))]
 
     def _job_state(self, event: WireEvent) -> list[CallEvent]:
         job = event.data.get("jobState")
@@ -164,22 +212,33 @@ class Translator:
         ]
 
 
-def _participant(entry: Any) -> Participant | None:
-    if not isinstance(entry, dict) or not entry.get("session_id"):
-        return None
-    return Participant(
-        session_id=str(entry["session_id"]),
-        user_id=str(entry.get("user_id") or ""),
-        muted=not entry.get("unmuted"),
-        raised_hand_at_ms=int(entry.get("raised_hand") or 0),
-    )
+def _participants(call: dict[str, Any]) -> dict[str, Participant]:
+    """By session id; entries that name none are left out."""
+    sessions = call.get("sessions")
+    result: dict[str, Participant] = {}
+    for entry in sessions if isinstance(sessions, list) else []:
+        session_id = _text(entry, "session_id") if isinstance(entry, dict) else ""
+        if session_id:
+            result[session_id] = Participant(
+                session_id=session_id,
+                user_id=_text(entry, "user_id"),
+                muted=not entry.get("unmuted"),
+                raised_hand_at_ms=whole_number(entry.get("raised_hand")),
+                camera_on=entry.get("video") is True,
+            )
+    return result
 
 
 def _job_state(kind: JobKind, job: dict[str, Any]) -> events.JobStateChanged:
     return events.JobStateChanged(
         kind=kind,
-        init_at_ms=int(job.get("init_at") or 0),
-        start_at_ms=int(job.get("start_at") or 0),
-        end_at_ms=int(job.get("end_at") or 0),
-        error=str(job.get("err") or ""),
+        init_at_ms=whole_number(job.get("init_at")),
+        start_at_ms=whole_number(job.get("start_at")),
+        end_at_ms=whole_number(job.get("end_at")),
+        error=_text(job, "err"),
     )
+
+
+def _text(value: dict[str, Any], key: str) -> str:
+    text = value.get(key)
+    return text if isinstance(text, str) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ import msgpack
 ACTION_PREFIX = "custom_com.mattermost.calls_"
 MAX_FRAME_BYTES = 8192
 """The server closes the connection on a larger client frame."""
+MAX_PACKED_SDP_BYTES = MAX_FRAME_BYTES - 128
+"""What is left of it for a deflated description."""
 
 
 class WireError(ValueError):
@@ -52,8 +55,7 @@ class WireEvent:
 
     def number(self, key: str) -> int:
         """A numeric member of the data as a whole number, or 0."""
-        value = self.data.get(key)
-        return int(value) if isinstance(value, int | float) else 0
+        return whole_number(self.data.get(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,13 @@ class WireReply:
     seq_reply: int
     status: str
     data: dict[str, Any]
+
+
+def whole_number(value: object) -> int:
+    """A JSON number as a whole one; 0 for everything else, NaN and infinity too."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return 0
+    return int(value)
 
 
 def parse_frame(frame: str | bytes) -> WireEvent | WireReply | None:
