@@ -1,4 +1,4 @@
-"""`python -m jobs.recorder`: the job by its environment; `salvage DIR`."""
+"""`python -m jobs.recorder`: the job by its environment; `salvage DIR`; `rescue ID`; `subtitles …`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,41 @@ from pathlib import Path
 
 from foundation.logs import configure_logs, get_logger
 from jobs.harness import JobContext, run_job
+from jobs.job_input import InputError, take_input
 from jobs.recorder.settings import RecorderSettings, read_settings
 from jobs.settings import SettingsError
 
-_USAGE = "usage: python -m jobs.recorder [salvage DIRECTORY]\n"
+_USAGE = """usage: python -m jobs.recorder
+       python -m jobs.recorder salvage DIRECTORY
+       python -m jobs.recorder rescue RECORDING_ID
+       python -m jobs.recorder subtitles RECORDING TRANSCRIPT TARGET [LANGUAGE]
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
+    try:
+        environ = take_input(os.environ)
+    except InputError as error:
+        configure_logs(level="info")
+        get_logger(component="recording").error("settings.invalid", reason=str(error))
+        return 1
     match list(sys.argv[1:] if arguments is None else arguments):
         case []:
-            return _run(os.environ)
+            return _run(environ)
         case ["salvage", directory]:
             from jobs.recorder import salvage
 
-            return salvage.main(Path(directory), os.environ)
+            return salvage.main(Path(directory), environ)
+        case ["rescue", job_id]:
+            from jobs.copies import rescue
+            from jobs.recorder import salvage
+
+            return rescue.main(job_id, environ, salvage=salvage.main)
+        case ["subtitles", recording, transcript, target, *language] if len(language) < 2:
+            from jobs.recorder import subtitles
+
+            return subtitles.main(Path(recording), Path(transcript), Path(target), *language)
         case _:
             sys.stderr.write(_USAGE)
             return 2

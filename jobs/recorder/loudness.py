@@ -30,7 +30,8 @@ class SpeechEar:
     def push(self, block: PlacedBlock) -> bool:
         """Hear a block; has `speaking` changed with it?"""
         self.end = block.position + len(block.samples)
-        level = _dbfs(float(np.sqrt(np.mean(np.square(block.samples)))))
+        power = float(np.dot(block.samples, block.samples)) / max(1, len(block.samples))
+        level = _dbfs(math.sqrt(power))
         if level > _ON_DBFS:
             self._loud += len(block.samples)
             self._quiet = 0

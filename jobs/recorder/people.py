@@ -12,10 +12,11 @@ from typing import Final, Protocol
 from callclient.plugin_api import ApiError, UserProfile
 from foundation.logs import get_logger
 from foundation.retry import Backoff, retry
-from jobs.recorder.scene import Person, display_name
+from jobs.recorder.scene import Person, display_name, short_name
 
 _BACKOFF: Final = Backoff(attempts=5, first_wait_s=0.5, growth=2.0)
 _MAX_PICTURE_BYTES: Final = 10 * 1024 * 1024
+_KEPT_PICTURE_BYTES: Final = 128 * 1024
 _NAMELESS: Final = "Unknown participant"
 _log = get_logger(component="people")
 
@@ -60,7 +61,8 @@ class People:
         profile = await self._profile(session_id, user_id)
         name = display_name(profile.first_name, profile.last_name, profile.username)
         picture = await self._picture(profile.user_id) if profile.user_id else b""
-        self._people[session_id] = Person(profile.user_id, name or _NAMELESS, picture)
+        short = short_name(profile.first_name, profile.last_name, profile.username)
+        self._people[session_id] = Person(profile.user_id, name or _NAMELESS, picture, short)
         self._on_found()
 
     async def _profile(self, session_id: str, user_id: str) -> UserProfile:
@@ -99,6 +101,8 @@ class People:
             if len(data) > _MAX_PICTURE_BYTES:
                 _log.warning("picture.too_large", bytes=len(data))
                 data = b""
+            elif len(data) > _KEPT_PICTURE_BYTES:  # 200 people may be in the call
+                data = await asyncio.to_thread(_shrunk, data)
         except ApiError as error:
             _log.warning("picture.not_found", status=error.status)
         finally:
@@ -108,3 +112,9 @@ class People:
 
 def _worth_repeating(error: Exception) -> bool:
     return isinstance(error, ApiError) and error.retryable
+
+
+def _shrunk(data: bytes) -> bytes:
+    from jobs.recorder.drawing.avatar import shrunk  # loads Pillow: not on the event loop
+
+    return shrunk(data)

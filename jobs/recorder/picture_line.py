@@ -13,15 +13,22 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from callclient.receive.tracks import EncodedFrame
-from jobs.recorder.compositor import Compositor, Planes, View
+from jobs.recorder.compositor import View
+from jobs.recorder.encoders import VIDEO_CLOCK_HZ
+from jobs.recorder.framing import Framing
 from jobs.recorder.inbox import SceneChange
-from jobs.recorder.mp4 import VIDEO_CLOCK_HZ
+from jobs.recorder.mishaps import Mishaps
+from jobs.recorder.planes import Planes
 from jobs.recorder.scene import Scene
-from jobs.recorder.screen import ScreenPicture, ScreenTrack
+from jobs.recorder.screen import ScreenTrack
+from jobs.recorder.videos import Videos
 
 _NS: Final = 1_000_000_000
-_IDLE_NS: Final = _NS // 2
-"""Without any change a frame is written this often, so that a player can show something soon."""
+_IDLE_NS: Final = _NS // 5
+"""Without any change a frame is written this often: sound waits for it on its way to the disk."""
+_RAREST_NS: Final = _NS // 2
+"""A slow host gets no fewer frames than this. Each is said to last that long, because the file may not put
+the next one later (`Mp4Writer.write_picture`)."""
 _MAX_BEHIND_NS: Final = _NS
 """Farther behind than this, pictures are left out: sound never is."""
 
@@ -33,6 +40,19 @@ class SpeakingChange:
     time_ns: int
     session_id: str
     speaking: bool
+    sending: bool = True
+    """Packets of their voice come. Without any nobody speaks, whatever was told: the server tells by what
+    packets say, and falls silent with them."""
+
+
+class PictureSource(Protocol):
+    """Where frames come from: `jobs.recorder.compositor.Compositor`, `jobs.recorder.still.StillPicture`."""
+
+    def compose(self, view: View) -> Planes:
+        """The frame; read-only, and valid until the next one is asked for."""
+
+    def blank(self) -> Planes:
+        """A frame with nothing in it."""
 
 
 class PictureSink(Protocol):
@@ -48,52 +68,75 @@ class PictureLine:
     def __init__(
         self,
         sink: PictureSink,
-        compositor: Compositor,
+        compositor: PictureSource,
         *,
         frame_rate: int,
         zero_ns: int,
         zero_utc: datetime,
+        framing: Framing | None = None,
+        mishaps: Mishaps | None = None,
     ) -> None:
-        """`zero_ns` and `zero_utc` are the same moment on two clocks."""
+        """`zero_ns` and `zero_utc` are the same moment on two clocks; `framing` None: all is shown."""
+        self._framing = framing or Framing()
+        self._mishaps = mishaps or Mishaps()
         self._sink = sink
         self._compositor = compositor
-        self._interval_ns = -(-_NS // frame_rate)
+        self._asked_interval_ns = self._interval_ns = -(-_NS // frame_rate)
+        self._budget_ns = zero_ns
+        """When the next frame would be due if all came evenly."""
         self._zero_ns, self._zero_utc = zero_ns, zero_utc
         self._changes: list[tuple[int, int, SceneChange | SpeakingChange]] = []
         self._changes_seen = 0
-        self._screens: dict[str, ScreenTrack] = {}
-        """By track."""
-        self._session_of: dict[str, str] = {}
+        self._videos = Videos()
         self._scene = Scene()
         self._speaking: set[str] = set()
-        self._shown: ScreenPicture | None = None
+        self._not_sending: set[str] = set()
+        """Sessions whose voice came and comes no more."""
         self._view: View | None = None
+        self._planes: Planes | None = None
+        """The frame written last."""
         self._last_ns: int | None = None
+        self._applied_ns = zero_ns
+        """What happens up to then is in the scene, whether it is to be seen or not."""
         self.skipped_ns = 0
         """Recording time without new pictures because drawing and encoding were too slow."""
 
     @property
-    def screens(self) -> tuple[ScreenTrack, ...]:
-        return tuple(self._screens.values())
+    def video_tracks(self) -> tuple[ScreenTrack, ...]:
+        return self._videos.tracks
+
+    def limit_rate(self, share: float) -> None:
+        """From now on this share of the asked frame rate at most; two frames a second stay."""
+        self._interval_ns = min(round(self._asked_interval_ns / share), _RAREST_NS)
 
     def push(self, change: SceneChange | SpeakingChange) -> None:
         """Remember a change until its time comes."""
+        if isinstance(change, SceneChange):
+            self._videos.foresee(self._framing.scene(change.scene), change.time_ns)
         self._changes_seen += 1  # keeps changes of one moment in their order
         heapq.heappush(self._changes, (change.time_ns, self._changes_seen, change))
 
     def push_screen(self, track_id: str, session_id: str, frame: EncodedFrame) -> None:
-        """Decode a frame of a shared screen."""
-        self._session_of[track_id] = session_id
-        self._screens.setdefault(track_id, ScreenTrack()).push(frame)
+        """Remember a frame of a shared screen until its time comes."""
+        if self._framing.takes_screens:
+            self._videos.push(track_id, session_id, frame, camera=False)
+
+    def push_camera(self, track_id: str, session_id: str, frame: EncodedFrame) -> None:
+        """Remember a frame of a camera until its time comes."""
+        if self._framing.takes_cameras:
+            self._videos.push(track_id, session_id, frame, camera=True)
+
+    def frames_lost(self) -> None:
+        """Some that came are gone, of whichever tracks."""
+        self._videos.frames_lost()
 
     def end_track(self, track_id: str) -> None:
         """No more frames will come from it."""
-        self._screens.pop(track_id, None)
-        self._session_of.pop(track_id, None)
+        self._videos.end(track_id)
 
     def waiting_for_key_frame(self) -> list[str]:
         """Tracks that cannot be decoded before a key frame comes."""
-        return [track_id for track_id, track in self._screens.items() if track.wants_key_frame]
+        return self._videos.waiting_for_key_frame()
 
     def advance(self, until_ns: int) -> None:
         """Write every frame that is due up to `until_ns`."""
@@ -102,11 +145,8 @@ class PictureLine:
             if behind_ns > 0:
                 self.skipped_ns += behind_ns
                 at_ns += behind_ns
-            self._apply(at_ns)
-            view = self._current_view(at_ns)
-            idle = self._last_ns is None or at_ns - self._last_ns >= _IDLE_NS
-            if idle or view != self._view:
-                self._write(view, at_ns, duration_ns=self._interval_ns)
+            if self._is_due(at_ns):
+                self._write(at_ns, duration_ns=_RAREST_NS)
 
     def finish(self, stop_ns: int) -> None:
         """The pictures end at `stop_ns`."""
@@ -115,8 +155,18 @@ class PictureLine:
             return
         at_ns = max(stop_ns - self._interval_ns, self._last_ns + self._interval_ns)
         if at_ns < stop_ns:
+            self._is_due(at_ns)
+            self._write(at_ns, duration_ns=stop_ns - at_ns, last=True)
+
+    def _is_due(self, at_ns: int) -> bool:
+        """Apply what has happened by then; is there anything new to be seen, or time for a frame anyway?"""
+        idle = self._last_ns is None or at_ns - self._last_ns >= _IDLE_NS
+        try:
             self._apply(at_ns)
-            self._write(self._current_view(at_ns), at_ns, duration_ns=stop_ns - at_ns)
+            return idle or self._current_view(at_ns) != self._view
+        except Exception as error:  # noqa: BLE001 - pictures stand still; the sound is worth more
+            self._mishaps.note("scene", error)
+            return True  # a frame that is written brings the next moment
 
     def _next_ns(self) -> int:
         if self._last_ns is None:
@@ -124,45 +174,74 @@ class PictureLine:
         due_ns = self._last_ns + _IDLE_NS
         if self._changes:
             due_ns = min(due_ns, self._changes[0][0])
-        for track_id, track in self._screens.items():
-            if self._session_of[track_id] == self._scene.screen_session_id:
-                due_ns = min(due_ns, track.next_time_ns() or due_ns)
-        return max(due_ns, self._last_ns + self._interval_ns)
+        due_ns = min(due_ns, self._scene.next_change_ns(self._applied_ns) or due_ns)
+        due_ns = min(due_ns, self._videos.next_time_ns() or due_ns)
+        # Frames may come a little early, as those of a source whose times waver; on average the rate is kept.
+        return max(due_ns, self._budget_ns - self._interval_ns // 2)
 
     def _apply(self, at_ns: int) -> None:
         while self._changes and self._changes[0][0] <= at_ns:
             change = heapq.heappop(self._changes)[2]
             if isinstance(change, SceneChange):
-                if change.scene.screen_session_id != self._scene.screen_session_id:
-                    self._shown = None
-                self._scene = change.scene
-            elif change.speaking:
-                self._speaking.add(change.session_id)
+                self._scene = self._framing.scene(change.scene)
+                self._videos.scene_changed(self._scene)
+                self._not_sending &= {tile.session_id for tile in self._scene.tiles}
             else:
-                self._speaking.discard(change.session_id)
-        for track_id, track in self._screens.items():
-            picture = track.take(at_ns)
-            if picture is not None and self._session_of[track_id] == self._scene.screen_session_id:
-                self._shown = picture
+                _put(self._speaking, change.session_id, there=change.speaking)
+                _put(self._not_sending, change.session_id, there=not change.sending)
+        self._videos.take(at_ns)
+        self._applied_ns = at_ns
 
     def _current_view(self, at_ns: int) -> View:
+        scene = self._scene.at(at_ns)
         speaking = frozenset(
             tile.session_id
-            for tile in self._scene.tiles
+            for tile in scene.tiles
             if not tile.muted
+            and tile.session_id not in self._not_sending
             and (tile.session_id in self._speaking if tile.speaking is None else tile.speaking)
         )
+        scene = self._framing.ordered(scene, speaking, at_ns)
         now = self._zero_utc + timedelta(microseconds=(at_ns - self._zero_ns) // 1000)
         minute = now.replace(second=0, microsecond=0)
-        return View(self._scene, speaking, minute, self._shown)
+        return View(
+            scene,
+            speaking,
+            minute,
+            self._videos.screen(),
+            self._videos.cameras(),
+            scene.lost_s(at_ns),
+        )
 
-    def _write(self, view: View, at_ns: int, *, duration_ns: int) -> None:
+    def _write(self, at_ns: int, *, duration_ns: int, last: bool = False) -> None:
         self._sink.write_picture(
-            self._compositor.compose(view),
+            self._frame(at_ns, last=last),
             ticks=_ticks(at_ns - self._zero_ns),
             duration=_ticks(duration_ns),
         )
-        self._view, self._last_ns = view, at_ns
+        self._last_ns = at_ns
+        self._budget_ns = max(self._budget_ns, at_ns) + self._interval_ns
+
+    def _frame(self, at_ns: int, *, last: bool) -> Planes:
+        """As it is then; the one before once more when something fails."""
+        try:
+            self._videos.show_alike(at_ns, last=last)
+            view = self._current_view(at_ns)
+            self._planes = self._compositor.compose(view)
+            self._view = view
+        except Exception as error:  # noqa: BLE001 - as in `_is_due`
+            self._mishaps.note("picture", error)
+            self._view = None
+            if self._planes is None:
+                self._planes = self._compositor.blank()
+        return self._planes
+
+
+def _put(sessions: set[str], session_id: str, *, there: bool) -> None:
+    if there:
+        sessions.add(session_id)
+    else:
+        sessions.discard(session_id)
 
 
 def _ticks(duration_ns: int) -> int:

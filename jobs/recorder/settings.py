@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Final
 
+from jobs.recorder.options import read_options
 from jobs.settings import JobSettings, choice_setting, int_setting, read_common
 
 JOB_ID_VARIABLE: Final = "RECORDING_ID"
 PRESETS: Final = ("medium", "fast", "faster", "veryfast", "superfast", "ultrafast")
+PART_NAME: Final = "recording.part.mp4"
+"""Written during the call."""
+MP4_NAME: Final = "recording.mp4"
+"""Complete, with the index in front."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +22,8 @@ class RecorderSettings(JobSettings):
     """All of it, checked."""
 
     not_kept: ClassVar[frozenset[str]] = JobSettings.not_kept | {"warnings"}
+    derived_files: ClassVar[frozenset[str]] = frozenset({MP4_NAME})
+    sources_of_derived: ClassVar[frozenset[str]] = frozenset({PART_NAME})
 
     width_px: int = 1920
     height_px: int = 1080
@@ -27,8 +34,24 @@ class RecorderSettings(JobSettings):
     """Pictures a second, at most."""
     video_preset: str = "fast"
     """x264's name for how much work a bit is worth."""
+    audio_only: bool = False
+    """The pictures show that only the sound was recorded. This and what follows: docs/recording.md."""
+    layout: str = "auto"
+    """One of jobs.recorder.options.LAYOUTS."""
+    quality: str = "medium"
+    """One of jobs.recorder.options.QUALITIES."""
+    encoder: str = "software"
+    """One of jobs.recorder.options.ENCODERS."""
+    chapters: bool = True
+    """Are chapters written into the recording?"""
+    artifacts: str = ""
+    """Which files are kept beside it: names of jobs.recorder.options.ARTIFACTS with commas."""
     warnings: tuple[str, ...] = ()
     """What was corrected; to be logged."""
+
+    def wants(self, artifact: str) -> bool:
+        """Is that file to be kept beside the recording?"""
+        return artifact in self.artifacts.split(",")
 
 
 def read_settings(environ: Mapping[str, str]) -> RecorderSettings:
@@ -52,14 +75,22 @@ def read_settings(environ: Mapping[str, str]) -> RecorderSettings:
         environ, "VIDEO_PRESET", name="VideoPreset", default="fast", choices=PRESETS
     )
     choice_setting(environ, "OUTPUT_FORMAT", name="OutputFormat", default="mp4", choices=("mp4",))
+    options = read_options(environ)
+    warnings += options.warnings
     return RecorderSettings(
         **asdict(common),
         width_px=_even(width_px, "WIDTH", warnings),
         height_px=_even(height_px, "HEIGHT", warnings),
         video_rate_kbps=video_rate_kbps,
         audio_rate_kbps=audio_rate_kbps,
-        frame_rate=frame_rate,
+        frame_rate=min(frame_rate, options.frame_rate_cap),
         video_preset=preset,
+        audio_only=options.audio_only,
+        layout=options.layout,
+        quality=options.quality,
+        encoder=options.encoder,
+        chapters=options.chapters,
+        artifacts=options.artifacts,
         warnings=tuple(warnings),
     )
 
