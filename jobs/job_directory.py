@@ -2,29 +2,81 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 from foundation.logs import get_logger
+from foundation.spans import current_span, traceparent_or_none
 from jobs.settings import JobSettings, SettingsError, read_auth_token
 
 _FILE: Final = "job.json"
+_RESERVE: Final = "reserve"
+_RESERVE_BYTES: Final = 64 * 1024
+"""Given back when the disk is full, so that what is uploaded and posted can still be written down."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+OVERRIDES: Final[Mapping[str, str]] = {"SITE_URL": "site_url", "COPIES_URL": "copies_url"}
+"""What whoever finishes a dead job may know better than its description: variable to settings field."""
 _UNSAFE: Final = re.compile(r'[\\:*?"<>|/\s]')
 _log = get_logger(component="job-directory")
 
 Settings = TypeVar("Settings", bound=JobSettings)
 
 
-def create(settings: JobSettings, *, base_name: str) -> None:
-    """Make the directory and its `job.json` (0600, no secret). Blocks. Raises OSError."""
+def create(settings: JobSettings, *, base_name: str, reserve_bytes: int = _RESERVE_BYTES) -> None:
+    """Make the directory and its `job.json` (0600, no secret). Blocks. Raises OSError.
+
+    `reserve_bytes`: kept for what has to be written when the disk is full, see `write_private`.
+    """
     settings.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     document = {**settings.to_document(), "base_name": base_name}
+    if span := current_span().traceparent:
+        document["span"] = span  # whoever finishes the job links to it
     write_private(settings.directory / _FILE, json.dumps(document, indent=1))
+    _set_aside(settings.directory / _RESERVE, reserve_bytes)
+
+
+class InUse(OSError):
+    """Another process works in the directory; the message names it."""
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Keep every other process from finishing the job meanwhile; ends with this process, however it ends.
+
+    Blocks for a moment only.
+
+    Raises:
+        InUse: another process holds it.
+        OSError: no such directory.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUse(f"{directory}: another process is at work in it") from None
+        except OSError as error:  # a file system without locks
+            _log.warning("directory.not_locked", reason=error.strerror)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Was the disk full? Looks at what `error` was raised from, too."""
+    while error is not None:
+        if getattr(error, "errno", None) in _FULL:
+            return True
+        error = error.__cause__
+    return False
 
 
 def load(
@@ -60,10 +112,38 @@ def load(
     return settings, str(document.get("base_name") or settings.call_id)
 
 
-def remove(directory: Path) -> None:
-    """Delete everything: the post exists. Blocks; never raises."""
+def span_of(directory: Path) -> str:
+    """The `traceparent` of the span of the job in `directory`; empty: it was not traced. Blocks."""
     try:
-        shutil.rmtree(directory)
+        document = json.loads((directory / _FILE).read_text(encoding="utf-8"))
+        return traceparent_or_none(document.get("span"))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def base_name(directory: Path) -> str:
+    """How the files of the job in `directory` are named, as far as `job.json` tells; else empty. Blocks."""
+    try:
+        document = json.loads((directory / _FILE).read_text(encoding="utf-8"))
+        return str(document.get("base_name") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def remove(directory: Path, *, keep: str = "") -> None:
+    """Delete everything but what `keep` names in it: the post exists. Blocks; never raises."""
+    try:
+        if not keep or not (directory / keep).exists():
+            shutil.rmtree(directory)
+            return
+        (directory / _FILE).unlink(missing_ok=True)  # from now on nobody finishes the job again
+        for path in directory.iterdir():
+            if path.name == keep:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     except OSError as error:
         _log.warning("directory.not_removed", reason=error.strerror or type(error).__name__)
 
@@ -73,11 +153,23 @@ def safe_name(name: str) -> str:
     return _UNSAFE.sub("_", name)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str, *, may_spend_reserve: bool = True) -> None:
     """Write a file that only this user can read, complete or not at all, on disk when it returns.
 
+    On a full disk the directory's reserve makes room for it, unless that is for something more important.
     Blocks. Raises OSError.
     """
+    try:
+        _write_private(path, text)
+    except OSError as error:
+        reserve = path.with_name(_RESERVE)
+        if not may_spend_reserve or not is_full(error) or not reserve.exists():
+            raise
+        reserve.unlink()
+        _write_private(path, text)
+
+
+def _write_private(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -85,3 +177,12 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _set_aside(path: Path, size_bytes: int) -> None:
+    with suppress(OSError):  # without it the job is as safe as the disk is large
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size_bytes)
+        finally:
+            os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Protocol
 
@@ -91,6 +92,12 @@ class Presence:
         """Wait for the recording's `start_at`, or for the end."""
         while not self.recording_start_ms and not self.over:
             await self._next_change()
+
+    def clock_offset_s(self) -> float:
+        """How far this host's clock and the server's are apart, seconds; 0 before the first answer of it."""
+        our_ms = time.time_ns() // 1_000_000
+        apart_ns = time.monotonic_ns() - self._peer.server_ms_to_monotonic_ns(our_ms)
+        return round(abs(apart_ns) / 1e9, 3)
 
     async def leave(self, staying: asyncio.Task[None]) -> None:
         """Say goodbye and wait for `staying`, the task of `run`; cancels it when that takes too long."""

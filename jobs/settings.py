@@ -6,10 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast, get_args
 from urllib.parse import urlsplit
 
+from callclient.ice_policy import IceTransportPolicy
+from foundation.copies.stores import StoreError, open_store
+from foundation.spans import traceparent_or_none
+
 _ID = re.compile(r"[a-z0-9]{26}")
+_ICE_TRANSPORTS: tuple[str, ...] = get_args(IceTransportPolicy)
+_LONGEST_S = 2**31 - 1
+_STOP_GRACE_S = 300
 
 
 class SettingsError(ValueError):
@@ -20,8 +27,14 @@ class SettingsError(ValueError):
 class JobSettings:
     """What every job has."""
 
-    not_kept: ClassVar[frozenset[str]] = frozenset({"auth_token", "data_dir"})
-    """Fields that `job.json` leaves out: secrets, and what another process knows better."""
+    not_kept: ClassVar[frozenset[str]] = frozenset(
+        {"auth_token", "data_dir", "max_duration_s", "stop_grace_s", "livekit_url"}
+    )
+    """Fields that `job.json` leaves out: secrets, what another process knows better or does not need."""
+    derived_files: ClassVar[frozenset[str]] = frozenset()
+    """Files in the job's directory that can be made again from the others, so that no copy needs them."""
+    sources_of_derived: ClassVar[frozenset[str]] = frozenset()
+    """What those are made from; it may go when they are there."""
 
     site_url: str
     call_id: str
@@ -32,6 +45,22 @@ class JobSettings:
     auth_token: str = field(repr=False)
     data_dir: Path = Path("/data")
     ca_file: Path | None = None
+    site_is_allowed: bool = False
+    """The admin has named the site, so that it may have any address. SITE_URL_ALLOWED."""
+    max_duration_s: int = 0
+    """When the service would stop it; 0: unknown. MAX_DURATION_S."""
+    stop_grace_s: int = _STOP_GRACE_S
+    """From that stop to the kill. STOP_GRACE_S."""
+    ice_transport: IceTransportPolicy = "all"
+    """Which ways media may take. ICE_TRANSPORT."""
+    livekit_url: str = ""
+    """Where the call's media is, if it is not on an rtcd. LIVEKIT_URL."""
+    files_go_with_job: bool = False
+    """Nobody can finish the job from its directory when it has ended. FILES_GO_WITH_JOB."""
+    copies_url: str = ""
+    """Where the job's files are copied to while it works; empty: nowhere. COPIES_URL."""
+    traceparent: str = ""
+    """Whose child the job is in a trace (W3C Trace Context); empty: nobody's. TRACEPARENT."""
 
     @property
     def directory(self) -> Path:
@@ -84,6 +113,14 @@ def read_common(environ: Mapping[str, str], *, job_id_variable: str) -> JobSetti
         ),
         data_dir=Path(environ.get("DATA_DIR") or "/data"),
         ca_file=Path(ca_file) if ca_file else None,
+        site_is_allowed=bool_setting(environ, "SITE_URL_ALLOWED"),
+        max_duration_s=_seconds(environ, "MAX_DURATION_S", default=0),
+        stop_grace_s=_seconds(environ, "STOP_GRACE_S", default=_STOP_GRACE_S),
+        ice_transport=_ice_transport(environ),
+        livekit_url=environ.get("LIVEKIT_URL", "").strip(),
+        files_go_with_job=bool_setting(environ, "FILES_GO_WITH_JOB"),
+        copies_url=_copies_url(environ),
+        traceparent=traceparent_or_none(environ.get("TRACEPARENT", "").strip()),
     )
 
 
@@ -121,6 +158,10 @@ def int_setting(
     return value
 
 
+def _seconds(environ: Mapping[str, str], variable: str, *, default: int) -> int:
+    return int_setting(environ, variable, name=variable, default=default, low=1, high=_LONGEST_S)
+
+
 def bool_setting(environ: Mapping[str, str], variable: str, *, default: bool = False) -> bool:
     """True and false in Go's forms (trap 40: overridden inputs are texts)."""
     text = environ.get(variable, "").strip().lower()
@@ -143,6 +184,23 @@ def choice_setting(
     if text not in choices:
         raise SettingsError(f"{name} value is not valid")
     return text
+
+
+def _ice_transport(environ: Mapping[str, str]) -> IceTransportPolicy:
+    value = choice_setting(
+        environ, "ICE_TRANSPORT", name="ICETransport", default="all", choices=_ICE_TRANSPORTS
+    )
+    return cast(IceTransportPolicy, value)
+
+
+def _copies_url(environ: Mapping[str, str]) -> str:
+    url = environ.get("COPIES_URL", "").strip()
+    try:
+        if url:
+            open_store(url)
+    except StoreError as error:
+        raise SettingsError(f"COPIES_URL: {error}") from error
+    return url
 
 
 def _site_url(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 from callclient.plugin_api import ApiError, PluginApi
 from foundation.logs import get_logger
 from foundation.retry import Backoff, retry
+from jobs.plain_words import for_people
 from jobs.settings import JobSettings
 
 JobType = Literal["recording", "transcribing"]
@@ -30,10 +31,12 @@ class StatusReporter:
         self._log.info("status.started")
 
     async def failed(self, text: str) -> None:
-        """Report why the job could not start. Never raises: the call may be over already (trap 32)."""
+        """Report why the job could not start, in plain words. Never raises: the call may be over already
+        (trap 32)."""
+        plain = for_people(text, job_id=self._settings.job_id)
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                await self._report("failed", text)
+                await self._report("failed", plain)
         except (ApiError, TimeoutError) as error:
             self._log.warning("status.not_reported", reason=str(error))
 

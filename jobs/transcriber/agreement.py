@@ -72,6 +72,15 @@ class LocalAgreement:
         words, self._previous = self._previous[:count], self._previous[count:]
         return self._commit(words)
 
+    def likely(self, *, audio_end_ns: int, min_probability: float) -> list[TimedWord]:
+        """The leading words behind the committed ones that will hardly change; they may all the same."""
+        words: list[TimedWord] = []
+        for word in self._previous:
+            if word.end_ns > audio_end_ns - _EDGE_NS or word.probability < min_probability:
+                break
+            words.append(word)
+        return words
+
     def trim(self) -> None:
         """The audio of all committed words is gone from later hypotheses."""
         self._trimmed = len(self.committed)

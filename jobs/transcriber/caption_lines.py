@@ -44,6 +44,19 @@ class LineBuilder:
                 changed[self._number] = Line(self._number, self._text)
         return list(changed.values())
 
+    def with_more(self, words: Iterable[str]) -> Line | None:
+        """The open line with as many words behind it as fit, none of which is taken over; None: it is empty.
+
+        A word that would begin the next line waits until it is added.
+        """
+        text = self._text
+        for word in words:
+            longer = f"{text} {word}" if text else word
+            if len(longer) > self._max_chars or self._ends_here(text):
+                break
+            text = longer
+        return Line(self._number, text) if text else None
+
     def end_line(self) -> None:
         """What comes next begins a new line."""
         if self._text:
@@ -51,9 +64,13 @@ class LineBuilder:
             self._text = ""
 
     def _fits(self, piece: str) -> bool:
-        if len(self._text) >= _EARLY_BREAK_CHARS and self._text.endswith(_SENTENCE_ENDS):
+        if self._ends_here(self._text):
             return False
         return len(self._text) + 1 + len(piece) <= self._max_chars
+
+    @staticmethod
+    def _ends_here(text: str) -> bool:
+        return len(text) >= _EARLY_BREAK_CHARS and text.endswith(_SENTENCE_ENDS)
 
     def _pieces(self, word: str) -> list[str]:
         """The word, in pieces only if it is longer than a line (scripts without spaces)."""

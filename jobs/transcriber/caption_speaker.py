@@ -15,7 +15,7 @@ import numpy as np
 
 from jobs.transcriber.agreement import LocalAgreement, TimedWord
 from jobs.transcriber.audio import RATE_HZ, Samples, ns_to_samples, samples_to_ns
-from jobs.transcriber.caption_lines import LineBuilder
+from jobs.transcriber.caption_lines import Line, LineBuilder
 from jobs.transcriber.engines.base import Recognition
 from jobs.transcriber.listening import (
     UtteranceContinued,
@@ -27,6 +27,8 @@ from jobs.transcriber.listening import (
 _CUT_BEFORE_NS: Final = 50_000_000
 _MARGIN_NS: Final = 1_000_000_000
 _SURE: Final = 0.5
+_LIKELY: Final = 0.75
+"""Words of this probability are shown before a second hypothesis has confirmed them."""
 _MERGE_GAP_NS: Final = 2_000_000_000
 _MERGED_SAMPLES: Final = 25 * RATE_HZ
 _QUIET_SEARCH_SAMPLES: Final = 3 * RATE_HZ
@@ -100,6 +102,8 @@ class SpeakerCaptions:
         self._max_backlog = round(max_backlog_s * RATE_HZ)
         self._utterances: deque[_Utterance] = deque()
         self._lines = LineBuilder()
+        self._shown = Line(-1, "")
+        """What viewers see of the newest line."""
         self._unreported = 0
         """Samples understood but not yet told with a message."""
 
@@ -182,7 +186,7 @@ class SpeakerCaptions:
         else:
             committed = utterance.agreement.update(words, audio_end_ns=snapshot.end_ns)
             committed += self._cut_long(utterance)
-        messages = self._say(committed, utterance, final=snapshot.final)
+        messages = self._say(committed, snapshot)
         self._settle(snapshot)
         return messages
 
@@ -198,29 +202,46 @@ class SpeakerCaptions:
             if self._utterances and self._utterances[0] is snapshot.utterance:
                 self._utterances.popleft()
 
-    def _say(
-        self, words: Sequence[TimedWord], utterance: _Utterance, *, final: bool
-    ) -> list[CaptionMessage]:
-        if not words:
+    def _say(self, committed: Sequence[TimedWord], snapshot: Snapshot) -> list[CaptionMessage]:
+        """The lines that look otherwise than before; the last one with words that are only likely yet."""
+        utterance, final = snapshot.utterance, snapshot.final
+        likely = (
+            []
+            if final
+            else utterance.agreement.likely(audio_end_ns=snapshot.end_ns, min_probability=_LIKELY)
+        )
+        lines = self._lines.add(word.text for word in committed)
+        newest = self._lines.with_more(word.text for word in likely)
+        if newest is not None:
+            lines = [*(line for line in lines if line.number != newest.number), newest]
+        # A word that was only likely and is missing now comes back mostly: nothing is taken back before
+        # the end. The end itself is always told: viewers see the line for another five seconds.
+        shown = self._shown
+        changed = [
+            line
+            for line in lines
+            if final or line.number != shown.number or not shown.text.startswith(line.text)
+        ]
+        if not changed:
             return []
-        spoken_until_ns = words[-1].end_ns
+        words = [*committed, *likely]
+        spoken_until_ns = words[-1].end_ns if words else utterance.agreement.committed[-1].end_ns
         if final and utterance.ended_ns is not None:
             # Alignment ends the last word too early; the voice detector heard it end.
             spoken_until_ns = max(spoken_until_ns, utterance.ended_ns)
-        lines = self._lines.add(word.text for word in words)
-        messages = [
-            CaptionMessage(self.session_id, line.number, line.text, final, spoken_until_ns, 0.0)
-            for line in lines[:-1]
-        ]
-        last = lines[-1]
-        audio_ms = self._unreported * 1000 / RATE_HZ
-        self._unreported = 0
-        messages.append(
+        self._shown = changed[-1]
+        audio_ms, self._unreported = self._unreported * 1000 / RATE_HZ, 0
+        return [
             CaptionMessage(
-                self.session_id, last.number, last.text, final, spoken_until_ns, audio_ms
+                self.session_id,
+                line.number,
+                line.text,
+                final,
+                spoken_until_ns,
+                audio_ms if line is changed[-1] else 0.0,
             )
-        )
-        return messages
+            for line in changed
+        ]
 
     def _cut_long(self, utterance: _Utterance) -> list[TimedWord]:
         """Keep the audio of an endless utterance short: cut off what is understood for good."""

@@ -24,6 +24,9 @@ PACKETS_DROPPED: Final = "live_captions_pktPayloadCh_buf_full"
 """Packets were lost between the network and us."""
 _COST_WEIGHT: Final = 0.2
 _STEP_PER_COST: Final = 1.2
+_STRAINED_STEP_S: Final = 1.0
+_LEAST_STEPS_S: Final = (0.0, 2.0, 3.0)
+"""By level: between two hypotheses of a speaker who goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,10 @@ class CaptionOptions:
     """How captions trade delay for work."""
 
     language: str | None = "en"
-    step_s: float = 0.5
+    """None: each speaker's own."""
+    language_of: Callable[[str], str] = lambda session_id: ""
+    """What a session is known to speak (empty: not known), asked in threads while `language` is None."""
+    step_s: float = 0.4
     """New audio per speaker that is worth another hypothesis when the machine is idle."""
     context_s: float = 10.0
     """What the model hears at least; below 8 s it gets unreliable, 30 is what it was trained on."""
@@ -74,6 +80,16 @@ class CaptionBoard:
         """Nothing open, waiting or running."""
         return all(speaker.idle for speaker in self._speakers.values())
 
+    @property
+    def strained(self) -> bool:
+        """Captions need the whole machine: whatever can wait should."""
+        return self.level > 0 or self._step_s() > _STRAINED_STEP_S
+
+    @property
+    def backlog_s(self) -> float:
+        """The most that waits of one speaker, seconds of audio."""
+        return max((speaker.undecoded_s for speaker in self._speakers.values()), default=0.0)
+
     def stop(self) -> None:
         """Nobody reads captions any more: begin no further job."""
         self._stopped = True
@@ -106,11 +122,11 @@ class CaptionBoard:
         level = self._observe(now_s - oldest_s, now_s, first)
         if first is not None:
             return CaptionJob(self, first, first.take(now_s=now_s, merge=level >= 3))
-        step_s = self._step_s()
+        if level >= 3:
+            return None
+        step_s = max(self._step_s(), _LEAST_STEPS_S[level])
         due = [speaker for speaker in free if speaker.partial_due(step_s)]
         if level >= 2:
-            due = []
-        elif level == 1:
             newest = sorted(self._speaking(), key=lambda speaker: -speaker.began_speaking_s)[:2]
             due = [speaker for speaker in due if speaker in newest]
         if not due:
@@ -134,18 +150,19 @@ class CaptionBoard:
         for message in speaker.understood(snapshot, result):
             self._publish(message)
 
-    def recognise(self, snapshot: Snapshot) -> Recognition:
+    def recognise(self, snapshot: Snapshot, *, session_id: str) -> Recognition:
         """Ask the engine; in a worker thread. A doubtful final text is heard again in full context."""
         options = self.options
+        language = options.language or options.language_of(session_id) or None
         result = self._engine.hypothesise(
             snapshot.audio,
-            language=options.language,
+            language=language,
             context_s=options.context_s,
             complete=snapshot.final,
         )
         if snapshot.final and result.words and result.doubtful and options.context_s < 30:
             result = self._engine.hypothesise(
-                snapshot.audio, language=options.language, context_s=30.0, complete=True
+                snapshot.audio, language=language, context_s=30.0, complete=True
             )
         return result
 
@@ -168,6 +185,9 @@ class CaptionBoard:
 class CaptionJob:
     """One hypothesis for one speaker (a `SpeechJob`)."""
 
+    limit_s: Final = 60.0
+    """Far beyond what the largest model needs; what comes so late is of no use as a caption."""
+
     def __init__(self, board: CaptionBoard, speaker: SpeakerCaptions, snapshot: Snapshot) -> None:
         self.speaker = speaker
         self.snapshot = snapshot
@@ -176,7 +196,7 @@ class CaptionJob:
 
     def run(self) -> None:
         """See `SpeechJob`."""
-        self._result = self._board.recognise(self.snapshot)
+        self._result = self._board.recognise(self.snapshot, session_id=self.speaker.session_id)
 
     def settle(self, error: Exception | None, *, cost_s: float) -> None:
         """See `SpeechJob`."""

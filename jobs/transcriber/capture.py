@@ -1,8 +1,10 @@
-"""Captures: each speaker's Opus packets as they came, on disk within a second. Everything else can be redone.
+"""Captures: each speaker's Opus packets as they came, on disk in half a second. All else can be redone.
 
 Two files per voice track: an Ogg Opus file that any player opens (packets one after another, pauses left
 out), and an index beside it, one JSON array per line: `[granule, call_ns, page offset]` says at which call
 time the sample `granule` (48 kHz) was spoken. A line is written for each page and wherever time jumps.
+Where packets were lost it is `[granule, call_ns, page offset, lost_ns, repairs]`: what `VoicePacket` says
+of the packet that begins there. Captures from before that have three numbers only.
 The page is written before its index lines, so an index never speaks of audio that is not there.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
@@ -17,14 +20,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from jobs.transcriber.ogg import OggOpusWriter, read_pages
+from jobs.ogg import OggOpusWriter, read_pages
 from rtc.opus import CLOCK_RATE_HZ, packet_samples
 
 INDEX_SUFFIX: Final = ".index"
 _JUMP_NS: Final = 10_000_000
 """A deviation from continuous time that gets its own index line: half a packet."""
+_MAX_CONCEALED_NS: Final = 1_000_000_000
+"""A longer loss is a pause like any other."""
 _MAX_PENDING: Final = 3000
 """Packets kept while the disk refuses them: one minute at 20 ms."""
+_MAX_DROPPED: Final = 10_000
+"""Stretches given up that are remembered, each at least a second from the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,20 @@ class VoicePacket:
     call_ns: int
     """When its first sample was spoken; 0 is the start of the recording."""
     duration_ns: int
+    lost_ns: int = 0
+    """How much of the sound right before it was lost on the way and is to be concealed."""
+    repairs_loss: bool = False
+    """The payload also holds the packet before it, coarsely: see `EncodedFrame.repairs_loss`."""
+
+    @property
+    def concealed_ns(self) -> int:
+        """What a decoder makes up before this packet: as long as that is worth while."""
+        return self.lost_ns if self.lost_ns <= _MAX_CONCEALED_NS else 0
+
+    @property
+    def heard_ns(self) -> int:
+        """When the packet's sound begins, with what is made up before it."""
+        return self.call_ns - self.concealed_ns
 
     @property
     def end_ns(self) -> int:
@@ -63,25 +84,51 @@ class TrackCapture:
         self.packets_dropped = 0
         """Lost because the disk refused them for too long."""
         self._pending: list[VoicePacket] = []
+        self._in_flight: list[VoicePacket] = []
+        """Taken from pending by a flush that is not through."""
+        self._handover = threading.Lock()
+        """Held for moments: a packet is always in one of the two lists or in the file."""
+        self._dropped: list[tuple[int, int]] = []
+        self._refused = False
         self._writer = OggOpusWriter(serial=zlib.crc32(identity.track_id.encode()))
         self._size_bytes = 0
         self._index_bytes = 0
         self._expected_ns: int | None = None
         self._flushed_ns = -1
-        self._writing = False
 
     def on_disk(self, until_ns: int) -> bool:
         """Everything added of the call time before `until_ns` can be read from the file."""
-        return self._flushed_ns >= until_ns or not (self._pending or self._writing)
+        with self._handover:
+            return self._flushed_ns >= until_ns or not (self._pending or self._in_flight)
+
+    @property
+    def refused(self) -> bool:
+        """The disk took nothing the last time: until it does, `unwritten` is all there is."""
+        return self._refused
+
+    def unwritten(self, start_ns: int, end_ns: int) -> list[VoicePacket]:
+        """The packets that overlap the call time and are not surely in the file."""
+        with self._handover:
+            waiting = [*self._in_flight, *self._pending]
+        return [p for p in waiting if p.end_ns > start_ns and p.heard_ns < end_ns]
+
+    def dropped(self, start_ns: int, end_ns: int) -> int:
+        """How many nanoseconds of that call time were given up because the disk refused them."""
+        return sum(
+            max(0, min(end_ns, until_ns) - max(start_ns, since_ns))
+            for since_ns, until_ns in self._dropped
+        )
 
     def add(self, packet: VoicePacket) -> None:
         """Take a packet; packets without audio (empty or broken) are ignored."""
         if packet_samples(packet.payload) == 0:
             return
-        if len(self._pending) >= _MAX_PENDING:
-            self._pending.pop(0)
+        with self._handover:
+            given_up = self._pending.pop(0) if len(self._pending) >= _MAX_PENDING else None
+            self._pending.append(packet)
+        if given_up is not None:
             self.packets_dropped += 1
-        self._pending.append(packet)
+            self._give_up(given_up)
 
     def flush(self) -> None:
         """Append what is pending.
@@ -89,25 +136,30 @@ class TrackCapture:
         Raises:
             OSError: the disk refused it; the packets stay pending and the next flush tries again.
         """
-        if not self._pending:
+        with self._handover:
+            batch, self._pending = self._pending, []
+            self._in_flight = batch
+        if not batch:
             return
-        self._writing = True
-        try:
-            self._flush()
-        finally:
-            self._writing = False
-
-    def _flush(self) -> None:
-        batch, self._pending = self._pending, []
         before = (self._writer.granule, self._expected_ns, self._size_bytes)
         try:
             self._append(batch)
         except OSError:
             # The writer's page numbers went on; a hole in them only tells readers what happened.
             self._writer.granule, self._expected_ns, self._size_bytes = before
-            self._pending = batch + self._pending
+            self._refused = True
+            with self._handover:
+                self._pending, self._in_flight = batch + self._pending, []
             raise
-        self._flushed_ns = batch[-1].end_ns
+        self._refused = False
+        with self._handover:
+            self._flushed_ns, self._in_flight = batch[-1].end_ns, []
+
+    def _give_up(self, packet: VoicePacket) -> None:
+        if self._dropped and packet.call_ns - self._dropped[-1][1] <= _MAX_CONCEALED_NS:
+            self._dropped[-1] = (self._dropped[-1][0], packet.end_ns)
+        elif len(self._dropped) < _MAX_DROPPED:
+            self._dropped.append((packet.call_ns, packet.end_ns))
 
     def _append(self, batch: list[VoicePacket]) -> None:
         data = self._writer.headers() if self._size_bytes == 0 else b""
@@ -116,8 +168,14 @@ class TrackCapture:
         granule = self._writer.granule
         for position, packet in enumerate(batch):
             expected_ns = self._expected_ns
-            if position == 0 or expected_ns is None or abs(packet.call_ns - expected_ns) > _JUMP_NS:
-                lines.append(json.dumps([granule, packet.call_ns, page_offset]))
+            if (
+                position == 0
+                or expected_ns is None
+                or abs(packet.call_ns - expected_ns) > _JUMP_NS
+                or packet.lost_ns
+            ):
+                marks = [packet.lost_ns, packet.repairs_loss] if packet.lost_ns else []
+                lines.append(json.dumps([granule, packet.call_ns, page_offset, *marks]))
                 expected_ns = packet.call_ns
             samples = packet_samples(packet.payload)
             granule += samples
@@ -172,13 +230,21 @@ class CapturedTrack:
                         run += 1
                     since = granule - self._runs[run].granule
                     at_ns = self._runs[run].call_ns + _samples_ns(since)
+                    lost_ns, repairs = self._runs[run].marks if since == 0 else (0, False)
                     samples = packet_samples(payload)
                     duration_ns = _samples_ns(samples)
                     granule += samples
-                    if end_ns is not None and at_ns >= end_ns:
+                    packet = VoicePacket(payload, at_ns, duration_ns, lost_ns, repairs)
+                    if end_ns is not None and packet.heard_ns >= end_ns:
                         return
-                    if at_ns + duration_ns > start_ns:
-                        yield VoicePacket(payload, at_ns, duration_ns)
+                    if packet.end_ns > start_ns:
+                        yield packet
+
+    def losses(self) -> Iterator[tuple[int, int]]:
+        """Call times between which packets were lost, in order."""
+        for run in self._runs:
+            if run.marks[0]:
+                yield run.call_ns - run.marks[0], run.call_ns
 
 
 def find_captures(directory: Path) -> list[CapturedTrack]:
@@ -199,6 +265,8 @@ class _Run:
     granule: int
     call_ns: int
     page_offset_bytes: int
+    marks: tuple[int, bool] = (0, False)
+    """`lost_ns` and `repairs_loss` of the packet at `granule`."""
 
 
 def _samples_ns(samples: int) -> int:
@@ -215,8 +283,10 @@ def _read_index(path: Path) -> tuple[TrackIdentity, list[_Run]]:
     runs: list[_Run] = []
     for line in lines[1:]:
         try:
-            granule, call_ns, offset_bytes = json.loads(line)
+            granule, call_ns, offset_bytes, *marks = json.loads(line)
+            lost_ns, repairs = marks or (0, False)
         except (ValueError, TypeError):
             break  # the last line may be cut off
-        runs.append(_Run(int(granule), int(call_ns), int(offset_bytes)))
+        place = (int(granule), int(call_ns), int(offset_bytes))
+        runs.append(_Run(*place, marks=(int(lost_ns), bool(repairs))))
     return identity, runs

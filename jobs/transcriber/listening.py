@@ -33,8 +33,8 @@ PRE_ROLL_NS: Final = 300_000_000
 _TOLERANCE_NS: Final = 30_000_000
 """Disagreement between counted and stamped time that is left alone while somebody speaks."""
 _ONSET_SEARCH_SAMPLES: Final = RATE_HZ * 160 // 1000
-_BATCH_PACKETS: Final = 5
-_BLOCK_SAMPLES: Final = RATE_HZ // 10
+_BATCH_PACKETS: Final = 10
+_BLOCK_SAMPLES: Final = RATE_HZ // 5
 _LEVEL_SAMPLES: Final = RATE_HZ // 100
 _ABOVE_FLOOR: Final = 4.0
 _BELOW_SPEECH: Final = 0.02
@@ -98,15 +98,15 @@ class Ear:
         events: list[UtteranceEvent] = []
         run: list[VoicePacket] = []
         if self._offset_ns is None:
-            self._offset_ns = packets[0].call_ns
+            self._offset_ns = packets[0].heard_ns
         for packet in packets:
             expected_ns = run[-1].end_ns if run else self._now_ns()
-            deviation_ns = packet.call_ns - expected_ns
+            deviation_ns = packet.heard_ns - expected_ns
             limit_ns = _TOLERANCE_NS if self.speaking or run else 0
             if abs(deviation_ns) > limit_ns:
                 events += self.hear_samples(self.decoder.decode(run))
                 run = []
-                events += self._pause(packet.call_ns)
+                events += self._pause(packet.heard_ns)
             run.append(packet)
         return events + self.hear_samples(self.decoder.decode(run))
 

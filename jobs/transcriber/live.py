@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Final
 
+from callclient.receive.latency import CAPTIONS, LatencyBudget
 from callclient.receive.tracks import RemoteTrack
 from foundation.clock import Clock
 from foundation.logs import get_logger
@@ -18,8 +19,9 @@ from jobs.transcriber.capture import TrackCapture, VoicePacket
 from jobs.transcriber.listening import Ear, UtteranceEvent
 
 _TICK_S: Final = 0.1
-_LATE_NS: Final = 400_000_000
-"""A packet that has not come after this long does not come any more: the speaker is muted."""
+_LATE_NS: Final = 280_000_000
+"""A packet that has not come this long after the receive path's patience does not come any more: the speaker
+is muted."""
 _MAX_WAITING: Final = 3000
 """Packets per track that may wait for the ear: one minute."""
 _FAILURES_LOGGED: Final = 3
@@ -55,6 +57,11 @@ class LiveVoice:
         return self._closed
 
     @property
+    def packets_waiting(self) -> int:
+        """For the ear."""
+        return len(self._waiting)
+
+    @property
     def packets_broken(self) -> int:
         return self._ear.decoder.packets_broken
 
@@ -64,7 +71,14 @@ class LiveVoice:
             call_ns = frame.time_ns - zero_ns
             if call_ns < 0:
                 continue
-            packet = VoicePacket(frame.payload, call_ns, frame.duration_ns)
+            lost_ns = frame.lost_ns if frame.lost_ns <= call_ns else 0
+            packet = VoicePacket(
+                frame.payload,
+                call_ns,
+                frame.duration_ns,
+                lost_ns,
+                frame.repairs_loss and lost_ns > 0,
+            )
             self.capture.add(packet)
             self.packets += 1
             if len(self._waiting) >= _MAX_WAITING:
@@ -102,7 +116,10 @@ class LiveListener:
         zero_ns: int,
         executor: Executor,
         on_event: Callable[[LiveVoice, UtteranceEvent], None],
+        latency: LatencyBudget = CAPTIONS,
     ) -> None:
+        """`latency`: what the receive path was told, which holds packets back that long."""
+        self._late_ns = round(latency.audio_wait_s * 1e9) + _LATE_NS
         self._clock = clock
         self._zero_ns = zero_ns
         self._executor = executor
@@ -127,7 +144,7 @@ class LiveListener:
             await asyncio.sleep(_TICK_S)
 
     async def _tick(self) -> None:
-        silent_until_ns = self._clock.monotonic_ns() - self._zero_ns - _LATE_NS
+        silent_until_ns = self._clock.monotonic_ns() - self._zero_ns - self._late_ns
         work = [
             (voice, todo)
             for voice in self._voices

@@ -2,64 +2,68 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from callclient.plugin_api import PluginApi
 from foundation.logs import get_logger
-from jobs.job_directory import safe_name, write_private
-from jobs.publication import PublishState
-from jobs.transcriber.formats.cues import Cue
-from jobs.transcriber.formats.text import render_text
-from jobs.transcriber.formats.webvtt import render_webvtt
+from jobs.job_directory import write_private
+from jobs.publication import BeforePost, PublishState
+from jobs.transcriber.capture import find_captures
+from jobs.transcriber.document import render, to_document
+from jobs.transcriber.losses import lost_connections, lost_packets
 from jobs.transcriber.settings import TranscriberSettings
 from jobs.transcriber.speakers import SpeakerDirectory
 from jobs.transcriber.transcript import Segment
-from jobs.uploads import Uploader
 
 VTT_NAME: Final = "transcript.vtt"
 TEXT_NAME: Final = "transcript.txt"
 JSON_NAME: Final = "transcript.json"
-"""Segments with words, probabilities and reasons of failure; stays here."""
-_NS_PER_MS: Final = 1_000_000
+"""See `jobs.transcriber.document`; stays here."""
 _log = get_logger(component="outcome")
 
 Progress = Callable[[str, int, int], None]
 """`(stage, done, total)`."""
 
 
-def to_cues(segments: Iterable[Segment], speakers: SpeakerDirectory) -> list[Cue]:
-    """One cue per segment, under the speaker's display name."""
-    cues = []
-    for segment in segments:
-        start_ms = segment.start_ns // _NS_PER_MS
-        end_ms = max(segment.end_ns // _NS_PER_MS, start_ms + 1)
-        cues.append(Cue(start_ms, end_ms, speakers.name(segment.session_id), segment.text))
-    return cues
+class NothingUnderstood(ValueError):
+    """Something was said, and no piece of it could be transcribed. The message has the first reason."""
 
 
-def language_of(segments: Iterable[Segment]) -> str:
-    """The first one found, `en` when there is none (calls-plugin.md 8.5)."""
-    return next((segment.language for segment in segments if segment.language), "en")
+def check_understood(segments: Sequence[Segment]) -> None:
+    """A transcript of `[inaudible]` alone is not published: with its post the sound would go.
+
+    Raises:
+        NothingUnderstood: there is no text, only failures.
+    """
+    failures = [segment.failure for segment in segments if segment.failure]
+    if failures and len(failures) == len(segments):
+        raise NothingUnderstood(
+            f"none of {len(failures)} pieces could be transcribed: {failures[0]}"
+        )
 
 
 def write_files(
-    segments: list[Segment], speakers: SpeakerDirectory, settings: TranscriberSettings
+    segments: list[Segment],
+    speakers: SpeakerDirectory,
+    settings: TranscriberSettings,
+    *,
+    engine: Mapping[str, str] | None = None,
 ) -> None:
-    """All files, each complete or absent, the text last. Blocks. Raises OSError."""
-    cues = to_cues(segments, speakers)
-    document = {
-        "language": language_of(segments),
-        "segments": [asdict(segment) for segment in segments],
-    }
-    write_private(settings.directory / JSON_NAME, json.dumps(document, ensure_ascii=False))
-    vtt = render_webvtt(cues, omit_speaker=settings.webvtt_omit_speaker)
-    write_private(settings.directory / VTT_NAME, vtt)
-    write_private(settings.directory / TEXT_NAME, render_text(cues, settings.text_options))
+    """All files, each complete or absent, the text last. Blocks. Raises OSError.
+
+    `engine`: which one it was (`jobs.transcriber.models.engine_used`).
+    """
+    directory = settings.directory
+    lost = [*lost_connections(directory), *lost_packets(find_captures(directory))]
+    document = to_document(segments, speakers, lost_audio=lost, engine=engine)
+    write_private(directory / JSON_NAME, render(document, "json"))
+    vtt = render(document, "vtt", omit_speaker=settings.webvtt_omit_speaker)
+    write_private(directory / VTT_NAME, vtt)
+    text = render(document, "txt", text_options=settings.text_options)
+    write_private(directory / TEXT_NAME, text)
 
 
 def written_language(directory: Path) -> str | None:
@@ -79,40 +83,45 @@ async def publish(
     language: str,
     base_name: str,
     on_progress: Progress,
+    directory: Path | None = None,
+    before_post: BeforePost | None = None,
 ) -> bool:
-    """Upload what is in the job's directory, VTT first, and make the post once.
+    """Upload what is in the job's directory, or in `directory`, VTT first, and make the post once.
 
-    Returns whether the post surely exists, so that the files may go.
+    Returns whether the post surely exists, so that the files may go. `before_post`: see PublishState.
 
     Raises:
         ApiError: refused for good; everything is still there.
         OSError, ValueError: the directory cannot be read, or its record of publication is damaged.
     """
-    directory = settings.directory
-    state = PublishState(directory)
+    directory = directory or settings.directory
+    state = PublishState(directory, before_post=before_post)
+    if state.posted:
+        return state.certain
     on_progress("upload", 0, 2)
     file_ids: list[str] = []
     for name, ending in ((VTT_NAME, ".vtt"), (TEXT_NAME, ".txt")):
-        file_id = state.file_id(name)
-        if file_id is None and not state.posted:
-            file_id = await Uploader(api).upload(
-                directory / name,
-                channel_id=settings.call_id,
-                filename=safe_name(base_name) + ending,
-            )
-            await asyncio.to_thread(state.uploaded, name, file_id)
-        file_ids.append(file_id or "")
+        file_id = await state.upload_once(
+            api, directory / name, channel_id=settings.call_id, filename=base_name + ending
+        )
+        file_ids.append(file_id)
         on_progress("upload", len(file_ids), 2)
     on_progress("publish", 0, 1)
-    await state.post_once(
-        lambda: api.publish_transcription(
+
+    async def post() -> None:
+        await api.publish_transcription(
             settings.call_id,
             job_id=settings.job_id,
             post_id=settings.post_id,
             language=language,
             file_ids=file_ids,
         )
-    )
+
+    async def exists(file_id: str) -> bool:
+        return bool(await api.post_of_file(file_id))
+
+    # The text is what the post carries; the VTT is attached to the call's own post before it is made.
+    await state.post_once(post, file_id=file_ids[-1], exists=exists)
     on_progress("publish", 1, 1)
     _log.info("transcript.published", certain=state.certain)
     return state.certain

@@ -19,6 +19,10 @@ _log = get_logger(component="scheduler")
 class SpeechJob(Protocol):
     """One call of an engine and what follows from it."""
 
+    @property
+    def limit_s(self) -> float:
+        """A call that takes longer hangs, see `workers`."""
+
     def run(self) -> None:
         """Do the work; in a worker thread. May raise."""
 

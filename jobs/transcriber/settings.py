@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,8 +14,12 @@ from jobs.settings import (
     choice_setting,
     read_common,
 )
-from jobs.transcriber.engines.catalogue import LOCAL_APIS
+from jobs.transcriber import keeping, speech_settings
+from jobs.transcriber.engines.catalogue import APIS
+from jobs.transcriber.engines.devices import AUTOMATIC
+from jobs.transcriber.engines.remote_options import REMOTE_APIS, OptionsError, read_options
 from jobs.transcriber.formats.text import TextOptions
+from jobs.transcriber.host import usable_cpus
 
 JOB_ID_VARIABLE: Final = "TRANSCRIPTION_ID"
 _SIZES: Final = ("tiny", "base", "small", "medium", "large")
@@ -29,13 +31,15 @@ class TranscriberSettings(JobSettings):
     """All of it, checked."""
 
     not_kept: ClassVar[frozenset[str]] = JobSettings.not_kept | {
+        "tasks_token",
+        "tasks_url",
         "transcribe_api_options",
         "warnings",
     }
 
     transcribe_api: str = "whisper.cpp"
     transcribe_api_options: str = field(default="null", repr=False)
-    """JSON as the plugin sends it; for engines that need credentials."""
+    """JSON; credentials of the service in `transcribe_api`. See `engines.remote_options`."""
     model_size: str = "base"
     """A folder in `models_dir`."""
     num_threads: int = 1
@@ -45,13 +49,34 @@ class TranscriberSettings(JobSettings):
     live_captions_threads: int = 2
     """Transcribers × threads per transcriber, as the plugin gives them."""
     live_captions_language: str = "en"
+    live_captions_context_s: float = 10.0
+    """Empty: each speaker's own."""
     webvtt_omit_speaker: bool = False
     text_compact_silence_threshold_ms: int = 2000
     text_compact_max_segment_duration_ms: int = 10000
     models_dir: Path = Path("/models")
+    compute_type: str = AUTOMATIC
+    """Of the local engine, see `engines.devices`."""
+    fallback_model: str = ""
+    """A folder in `models_dir`: what a service fails to do is done with it; empty: it is lost."""
+    languages: str = ""
+    """What is spoken, separated by commas: one is taken as given, several are told apart per speaker; empty:
+    anything."""
+    vocabulary: str = field(default="", repr=False)
+    """Words and names that are used in the organisation, separated by commas."""
     publish_after_s: int = _PUBLISH_AFTER_S
     """Not posted sooner after the end of the call: the player gets captions only if the recording's post is
     there first (trap 38). PUBLISH_AFTER_S."""
+    without_recording: bool = False
+    """No recording is to be waited for: time begins with the join. WITHOUT_RECORDING."""
+    artifacts: str = ""
+    """Which files are kept after publication: names of jobs.transcriber.keeping.ARTIFACTS with commas."""
+    keep_audio: bool = False
+    """Are the speakers' voices kept, so that they can be transcribed again?"""
+    tasks_url: str = ""
+    """Where others are asked to transcribe after the call; empty: this job does it. TRANSCRIBE_TASKS_URL."""
+    tasks_token: str = field(default="", repr=False)
+    """TRANSCRIBE_TASKS_TOKEN."""
     warnings: tuple[str, ...] = ()
     """What was corrected; to be logged."""
 
@@ -76,7 +101,7 @@ def read_settings(environ: Mapping[str, str], *, cpus: int | None = None) -> Tra
         SettingsError: the first rule broken.
     """
     common = read_common(environ, job_id_variable=JOB_ID_VARIABLE)
-    cpus = cpus or len(os.sched_getaffinity(0))
+    cpus = cpus or usable_cpus()
     models_dir = Path(environ.get("MODELS_DIR") or "/models")
     sizes = (*_SIZES, *(path.parent.name for path in models_dir.glob("*/model.bin")))
     captions_on = bool_setting(environ, "LIVE_CAPTIONS_ON")
@@ -87,16 +112,21 @@ def read_settings(environ: Mapping[str, str], *, cpus: int | None = None) -> Tra
         "TRANSCRIBE_API",
         name="TranscribeAPI",
         default="whisper.cpp",
-        choices=LOCAL_APIS,
+        choices=APIS,
     )
+    options = speech_settings.api_options(environ)
+    if api in REMOTE_APIS:
+        try:
+            read_options(api, options)
+        except OptionsError as error:
+            raise SettingsError(f"TranscribeAPIOptions: {error}") from None
     default_threads = min(2, cpus // 2) if captions_on else cpus // 2
     return TranscriberSettings(
         **asdict(common),
         transcribe_api=api,
-        transcribe_api_options=_api_options(environ.get("TRANSCRIBE_API_OPTIONS", "")),
-        model_size=choice_setting(
-            environ, "MODEL_SIZE", name="ModelSize", default="base", choices=sizes
-        ),
+        transcribe_api_options=options,
+        model_size=speech_settings.model_name(environ, "MODEL")
+        or choice_setting(environ, "MODEL_SIZE", name="ModelSize", default="base", choices=sizes),
         num_threads=_threads(
             _number(environ, "NUM_THREADS", name="NumThreads", default=max(1, default_threads)),
             name="NumThreads",
@@ -104,7 +134,8 @@ def read_settings(environ: Mapping[str, str], *, cpus: int | None = None) -> Tra
             warnings=warnings,
         ),
         live_captions_on=captions_on,
-        live_captions_model_size=choice_setting(
+        live_captions_model_size=speech_settings.model_name(environ, "LIVE_CAPTIONS_MODEL")
+        or choice_setting(
             environ,
             "LIVE_CAPTIONS_MODEL_SIZE",
             name="LiveCaptionsModelSize",
@@ -112,7 +143,8 @@ def read_settings(environ: Mapping[str, str], *, cpus: int | None = None) -> Tra
             choices=sizes,
         ),
         live_captions_threads=_caption_threads(environ, cpus, warnings) if captions_on else 1,
-        live_captions_language=environ.get("LIVE_CAPTIONS_LANGUAGE", "").strip() or "en",
+        live_captions_language=speech_settings.caption_language(environ, warnings),
+        live_captions_context_s=speech_settings.caption_context(environ, warnings),
         webvtt_omit_speaker=bool_setting(environ, "WEBVTT_OMIT_SPEAKER"),
         text_compact_silence_threshold_ms=_positive(
             environ, "TEXT_COMPACT_SILENCE_THRESHOLD_MS", name="SilenceThresholdMs", default=2000
@@ -124,20 +156,18 @@ def read_settings(environ: Mapping[str, str], *, cpus: int | None = None) -> Tra
             default=10000,
         ),
         models_dir=models_dir,
+        compute_type=speech_settings.compute_type(environ, warnings),
+        fallback_model=speech_settings.model_name(environ, "FALLBACK_MODEL"),
+        languages=speech_settings.languages(environ, warnings),
+        vocabulary=speech_settings.vocabulary(environ, warnings),
         publish_after_s=_publish_after(environ),
+        without_recording=bool_setting(environ, "WITHOUT_RECORDING"),
+        artifacts=keeping.artifacts(environ, warnings),
+        keep_audio=keeping.keep_audio(environ, warnings),
+        tasks_url=environ.get("TRANSCRIBE_TASKS_URL", "").rstrip("/"),
+        tasks_token=environ.get("TRANSCRIBE_TASKS_TOKEN", ""),
         warnings=tuple(warnings),
     )
-
-
-def _api_options(text: str) -> str:
-    """Checked and handed on; the four letters `null` are the usual value (trap 39)."""
-    try:
-        value = json.loads(text) if text.strip() else None
-    except ValueError:
-        raise SettingsError("failed to parse TranscribeAPIOptions: should be JSON") from None
-    if value is not None and not isinstance(value, dict):
-        raise SettingsError("failed to parse TranscribeAPIOptions: should be an object or null")
-    return json.dumps(value)
 
 
 def _caption_threads(environ: Mapping[str, str], cpus: int, warnings: list[str]) -> int:

@@ -1,7 +1,8 @@
 """How much captioning a loaded machine still does: levels with hysteresis. Pure.
 
-Level 0: everything. 1: partial hypotheses only for the two speakers who began last. 2: only whole
-utterances. 3: waiting utterances of a speaker are decoded together. The level rises at once when the
+Level 0: everything. 1: the final text waits, and a speaker who goes on gets a hypothesis every 2 s at
+most. 2: every 3 s, and only the two who began last. 3: only whole utterances, those of a speaker that wait
+are decoded together. After that audio is dropped, the oldest first. The level rises at once when the
 oldest waiting utterance has waited too long, and falls one step after five calm seconds.
 """
 

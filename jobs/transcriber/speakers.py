@@ -116,6 +116,8 @@ class SpeakerDirectory:
         async with self._writing:
             document = {key: asdict(speaker) for key, speaker in self._speakers.items()}
             try:
-                await asyncio.to_thread(write_private, self._path, json.dumps(document))
+                await asyncio.to_thread(
+                    write_private, self._path, json.dumps(document), may_spend_reserve=False
+                )
             except OSError as error:  # the name is known here; only salvage would miss it
                 _log.warning("speakers.not_saved", reason=error.strerror)

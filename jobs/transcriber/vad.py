@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -58,9 +59,11 @@ class SileroModel:
 @cache
 def load_silero() -> SileroModel:
     """The shared model, loaded at the first call. Blocks."""
-    import faster_whisper
-
-    assets = Path(faster_whisper.__file__).parent / "assets"
+    # Not imported: its engine lives in another process, and this one saves the memory.
+    package = find_spec("faster_whisper")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("faster-whisper, whose package holds the voice detector's model")
+    assets = Path(package.origin).parent / "assets"
     return SileroModel(assets / "silero_vad_v6.onnx")
 
 
@@ -105,7 +108,7 @@ class VoiceActivityDetector:
     def __init__(self, model: SpeechModel, options: VadOptions | None = None) -> None:
         self.options = options or VadOptions()
         self._model = model
-        self._gate = 10 ** (self.options.gate_dbfs / 20)
+        self._gate_energy = CHUNK_SAMPLES * 10 ** (self.options.gate_dbfs / 10)
         self._rest = np.zeros(0, np.float32)
         self._position = 0
         self._reset_model()
@@ -157,7 +160,7 @@ class VoiceActivityDetector:
 
     def _probabilities(self, chunks: NDArray[np.float32]) -> Iterator[float]:
         """One probability per chunk; neighbouring loud chunks share one call of the model."""
-        loud = np.sqrt(np.mean(np.square(chunks), axis=1)) >= self._gate
+        loud = np.einsum("ij,ij->i", chunks, chunks) >= self._gate_energy
         begin = 0
         while begin < len(chunks):
             end = begin
@@ -173,11 +176,11 @@ class VoiceActivityDetector:
         if self._gated_chunks * CHUNK_SAMPLES >= self.options.forget_s * 16_000:
             self._state = (np.zeros(_STATE_SHAPE, np.float32), np.zeros(_STATE_SHAPE, np.float32))
         self._gated_chunks = 0
-        flat = np.concatenate([self._context, chunks.reshape(-1)])
-        windows = np.lib.stride_tricks.sliding_window_view(flat, _CONTEXT_SAMPLES + CHUNK_SAMPLES)
-        probabilities, self._state = self._model.run(
-            np.ascontiguousarray(windows[::CHUNK_SAMPLES]), self._state
-        )
+        windows = np.empty((len(chunks), _CONTEXT_SAMPLES + CHUNK_SAMPLES), np.float32)
+        windows[:, _CONTEXT_SAMPLES:] = chunks
+        windows[0, :_CONTEXT_SAMPLES] = self._context
+        windows[1:, :_CONTEXT_SAMPLES] = chunks[:-1, -_CONTEXT_SAMPLES:]
+        probabilities, self._state = self._model.run(windows, self._state)
         self._context = chunks[-1, -_CONTEXT_SAMPLES:].copy()
         return [float(p) for p in probabilities]
 

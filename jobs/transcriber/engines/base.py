@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class EngineError(Exception):
@@ -15,6 +16,10 @@ class EngineError(Exception):
 
 class EngineLoadError(EngineError):
     """The engine cannot be used at all; the message says what is missing and what there is."""
+
+
+class EngineUnavailable(EngineError):
+    """There is no engine just now, which is no fault of the piece; later there may be one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,29 @@ class EngineInfo:
     """Calls that run at the same time; more wait."""
     threads_per_worker: int
     multilingual: bool
+    detects_language: bool = False
+    """`detect_language` answers; else a language has to be named, or the engine finds it out by itself."""
+    captions: bool = True
+    """Fast and cheap enough for `hypothesise` while people speak."""
+    remote: bool = False
+    """Waits for a network instead of computing here."""
+
+    @classmethod
+    def of_service(
+        cls, name: str, model: str, *, at_once: int, captions: bool = False
+    ) -> EngineInfo:
+        """Of an engine that asks somebody else's, by at most `at_once` requests at a time."""
+        return cls(
+            name=name,
+            model=model,
+            device="remote",
+            compute_type="",
+            workers=at_once,
+            threads_per_worker=0,
+            multilingual=True,
+            captions=captions,
+            remote=True,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +78,7 @@ class Recognition:
 
     words: tuple[Word, ...]
     language: str
-    """ISO 639-1 code; the one asked for, or the one found."""
+    """ISO 639 code; the one asked for, or the one found."""
     mean_log_probability: float = 0.0
     """Mean over tokens; below -1 the text is doubtful."""
     compression_ratio: float = 1.0
@@ -68,7 +96,10 @@ class Recognition:
 
 
 class SpeechEngine(Protocol):
-    """Both methods block for the model's time and may be called from several threads at once."""
+    """The methods block for the model's time and may be called from several threads at once.
+
+    A language is an ISO 639 code, or a locale such as `de-AT` of which engines use what they know.
+    """
 
     @property
     def info(self) -> EngineInfo: ...
@@ -99,3 +130,32 @@ class SpeechEngine(Protocol):
         Raises:
             EngineError: this piece could not be done.
         """
+
+    def detect_language(self, audio: NDArray[np.float32]) -> tuple[tuple[str, float], ...]:
+        """Languages and their probabilities, the likeliest first; nothing unless `info.detects_language`.
+
+        Raises:
+            EngineError: this piece could not be done.
+        """
+
+
+@runtime_checkable
+class _Closing(Protocol):
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class _Resting(Protocol):
+    def rest(self) -> None: ...
+
+
+def rest_engine(engine: SpeechEngine) -> None:
+    """Give its memory back until the next call, if it can: for one that may not be needed. Blocks."""
+    if isinstance(engine, _Resting):
+        engine.rest()
+
+
+def close_engine(engine: SpeechEngine) -> None:
+    """Give back what the engine holds, if it holds anything that outlives it. Blocks. Idempotent."""
+    if isinstance(engine, _Closing):
+        engine.close()

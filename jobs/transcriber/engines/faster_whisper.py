@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.logs import get_logger
 from jobs.transcriber.engines.base import (
     EngineError,
     EngineInfo,
@@ -16,6 +17,9 @@ from jobs.transcriber.engines.base import (
     Recognition,
     Word,
 )
+from jobs.transcriber.engines.devices import AUTOMATIC, candidates
+from jobs.transcriber.engines.hints import CallHints
+from jobs.transcriber.engines.languages import code_of
 
 _RATE_HZ: Final = 16_000
 _MAX_CONTEXT_S: Final = 30.0
@@ -28,61 +32,102 @@ _PUNCTUATION_AFTER: Final = "\"'.。,，!！?？:：”)]}、"
 _MAX_INITIAL_TIMESTAMP: Final = 50
 """In units of 20 ms: the first word begins within a second, as the models were trained."""
 _NO_SPEECH_PROBABILITY: Final = 0.6
+_CAREFUL_BEAMS: Final = 5
+_MAX_HINT_TOKENS: Final = 64
+"""Of the vocabulary, and of the names; 100 tokens cost 35 ms with base."""
+_WHISPER_VOCABULARY: Final = 50_000
+"""All of OpenAI's models know at least so many tokens."""
+_log = get_logger(component="faster-whisper")
 
 
 class FasterWhisperEngine:
     """One model in memory, shared by all speakers; `workers` calls run in parallel on it."""
 
-    def __init__(self, model_dir: Path, *, workers: int, threads_per_worker: int) -> None:
+    def __init__(
+        self,
+        model_dir: Path,
+        *,
+        workers: int,
+        threads_per_worker: int,
+        compute_type: str = AUTOMATIC,
+        hints: CallHints | None = None,
+        second_opinion: bool = True,
+    ) -> None:
         """Load the model. Blocks for tenths of a second to seconds.
+
+        `compute_type`: one of `devices.COMPUTE_TYPES`. `hints`: read before each piece.
+        `second_opinion`: doubtful final texts are heard once more; random weights always leave doubts.
 
         Raises:
             EngineLoadError: the directory holds no CTranslate2 Whisper model.
         """
-        import ctranslate2
-        from faster_whisper import WhisperModel
-
         # It tells every piece of audio at INFO.
         logging.getLogger("faster_whisper").setLevel(logging.WARNING)
-        cuda = ctranslate2.get_cuda_device_count() > 0
-        device, compute_type = ("cuda", "float16") if cuda else ("cpu", "int8")
-        try:
-            self._model: Any = WhisperModel(
-                str(model_dir),
-                device=device,
-                compute_type=compute_type,
-                # Never 0: that means four threads, whatever the machine has.
-                cpu_threads=threads_per_worker,
-                num_workers=workers,
-                local_files_only=True,
-            )
-        except (RuntimeError, ValueError, OSError) as error:
-            raise EngineLoadError(f"cannot load the model in {model_dir}: {error}") from error
+        for device, chosen in candidates(compute_type):
+            try:
+                self._model: Any = _load(
+                    model_dir,
+                    device=device,
+                    compute_type=chosen,
+                    # Never 0: that means four threads, whatever the machine has.
+                    cpu_threads=threads_per_worker,
+                    num_workers=workers,
+                )
+                break
+            except (RuntimeError, ValueError, OSError) as error:
+                if device == "cpu":
+                    raise EngineLoadError(
+                        f"cannot load the model in {model_dir}: {error}"
+                    ) from error
+                # A driver without its libraries, no memory left …: slower is better than nothing.
+                _log.warning("cuda.unusable", error_type=type(error).__name__, reason=str(error))
+        multilingual = bool(self._model.model.is_multilingual)
         self._info = EngineInfo(
             name="faster-whisper",
             model=model_dir.name,
             device=device,
-            compute_type=compute_type,
+            compute_type=chosen,
             workers=workers,
             threads_per_worker=threads_per_worker,
-            multilingual=bool(self._model.model.is_multilingual),
+            multilingual=multilingual,
+            detects_language=multilingual,
         )
+        self._hints = hints or CallHints()
+        self._second_opinion = second_opinion
+        # Models of a few words were never told anything: to them a prompt is noise.
+        self._takes_hints = self._model.hf_tokenizer.get_vocab_size() >= _WHISPER_VOCABULARY
 
     @property
     def info(self) -> EngineInfo:
         return self._info
 
     def transcribe(self, audio: NDArray[np.float32], *, language: str | None) -> Recognition:
-        """See `SpeechEngine.transcribe`."""
+        """See `SpeechEngine.transcribe`. A doubtful text is heard once more, with care and without hints."""
+        # The library reports an empty list by a warning in numpy; there is nothing to hear anyway.
+        if len(audio) < _RATE_HZ // 20:
+            return Recognition((), language or "")
+        spoken = self._language(language)
+        result = self._transcribe(audio, language=spoken, beams=1, hints=self._hint_tokens())
+        if not (result.doubtful and self._second_opinion):
+            return result
+        again = self._transcribe(audio, language=spoken, beams=_CAREFUL_BEAMS, hints=())
+        return max(result, again, key=_plausibility)
+
+    def _transcribe(
+        self,
+        audio: NDArray[np.float32],
+        *,
+        language: str | None,
+        beams: int,
+        hints: tuple[int, ...],
+    ) -> Recognition:
         try:
-            # The library reports an empty list by a warning in numpy; there is nothing to hear anyway.
-            if len(audio) < _RATE_HZ // 20:
-                return Recognition((), language or "")
             segments, found = self._model.transcribe(
                 audio,
-                language=self._language(language),
-                beam_size=1,
+                language=language,
+                beam_size=beams,
                 temperature=0.0,
+                initial_prompt=hints or None,
                 # Utterances come from several people in turn: the last text is no help, and errors spread.
                 condition_on_previous_text=False,
                 word_timestamps=True,
@@ -104,6 +149,16 @@ class FasterWhisperEngine:
             compression_ratio=max((s.compression_ratio for s in segments), default=1.0),
             no_speech_probability=max((s.no_speech_prob for s in segments), default=1.0),
         )
+
+    def detect_language(self, audio: NDArray[np.float32]) -> tuple[tuple[str, float], ...]:
+        """See `SpeechEngine.detect_language`."""
+        if not self._info.detects_language or len(audio) < _RATE_HZ // 20:
+            return ()
+        try:
+            _, _, probabilities = self._model.detect_language(audio)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise EngineError(f"{type(error).__name__} in faster-whisper") from error
+        return tuple((code, float(probability)) for code, probability in probabilities)
 
     def hypothesise(
         self,
@@ -134,7 +189,9 @@ class FasterWhisperEngine:
                 task="transcribe",
                 language=spoken,
             )
-            prompt = list(tokenizer.sot_sequence)
+            hints = self._hint_tokens()
+            prompt = [tokenizer.sot_prev, *hints] if hints else []
+            prompt += tokenizer.sot_sequence
             if not complete:
                 # With timestamps the text is better, but words that are still being said are held back.
                 prompt.append(tokenizer.no_timestamps)
@@ -142,7 +199,7 @@ class FasterWhisperEngine:
                 encoded,
                 [prompt],
                 beam_size=1,
-                max_length=_max_length(len(audio) / _RATE_HZ),
+                max_length=_max_length(len(audio) / _RATE_HZ, prompt=len(prompt)),
                 return_scores=True,
                 return_no_speech_prob=True,
                 suppress_blank=True,
@@ -187,7 +244,23 @@ class FasterWhisperEngine:
         )
 
     def _language(self, wanted: str | None) -> str | None:
-        return wanted if self._info.multilingual else "en"
+        if not self._info.multilingual:
+            return "en"
+        return (code_of(wanted) or wanted) if wanted else None
+
+    def _hint_tokens(self) -> tuple[int, ...]:
+        """The end of what is to be told, as the models want it: of the vocabulary and of the names."""
+        if not self._takes_hints:
+            return ()
+        hints = self._hints.now
+        return tuple(
+            token
+            for text in (hints.hotwords, hints.prompt)
+            if text
+            for token in self._model.hf_tokenizer.encode(f" {text}", add_special_tokens=False).ids[
+                :_MAX_HINT_TOKENS
+            ]
+        )
 
 
 def _padded(features: NDArray[np.float32], context_s: float) -> NDArray[np.float32]:
@@ -199,6 +272,22 @@ def _padded(features: NDArray[np.float32], context_s: float) -> NDArray[np.float
     return np.pad(features[:, :frames], ((0, 0), (0, missing))).astype(np.float32)
 
 
-def _max_length(seconds: float) -> int:
-    """CTranslate2 generates at most half of `max_length` tokens, so ask for twice as many."""
-    return min(_MAX_LENGTH, 2 * round(_TOKENS_PER_S * (seconds + 1)))
+def _max_length(seconds: float, *, prompt: int) -> int:
+    """CTranslate2 generates at most half of `max_length` tokens, and the prompt counts too."""
+    tokens = round(_TOKENS_PER_S * (seconds + 1))
+    return min(_MAX_LENGTH, max(2 * tokens, prompt + tokens))
+
+
+def _load(model_dir: Path, **options: Any) -> Any:
+    """A model that has computed something: CUDA's libraries are looked for only then."""
+    from faster_whisper import WhisperModel
+
+    model = WhisperModel(str(model_dir), local_files_only=True, **options)
+    if options["device"] != "cpu":
+        model.encode(np.zeros((model.model.n_mels, _FRAMES_PER_S), np.float32))
+    return model
+
+
+def _plausibility(result: Recognition) -> tuple[bool, float]:
+    """To repeat oneself is worse than to be unsure."""
+    return result.compression_ratio <= 2.4, result.mean_log_probability

@@ -21,15 +21,16 @@ class TextOptions:
 def render_text(cues: Iterable[Cue], options: TextOptions | None = None) -> str:
     """The whole file: blocks of times, speaker and text, separated by an empty line."""
     blocks = [
-        f"{_clock(cue.start_ms)} -> {_clock(cue.end_ms)}\n{cue.speaker}\n{cue.text}\n"
-        for cue in _compact(in_order(cues), options or TextOptions())
+        f"{clock(cue.start_ms)} -> {clock(cue.end_ms)}\n{cue.speaker}\n{cue.text}\n"
+        for cue in compact(cues, options or TextOptions())
     ]
     return "\n".join(blocks)
 
 
-def _compact(cues: list[Cue], options: TextOptions) -> list[Cue]:
+def compact(cues: Iterable[Cue], options: TextOptions) -> list[Cue]:
+    """In order, with neighbouring cues of one speaker put together."""
     blocks: list[Cue] = []
-    for cue in cues:
+    for cue in in_order(cues):
         if blocks and _belong_together(blocks[-1], cue, options):
             last = blocks[-1]
             end_ms = max(last.end_ms, cue.end_ms)
@@ -47,7 +48,7 @@ def _belong_together(block: Cue, cue: Cue, options: TextOptions) -> bool:
     )
 
 
-def _clock(ms: int) -> str:
+def clock(ms: int) -> str:
     """`HH:MM:SS`, rounded to whole seconds before it is split up, so `:60` cannot occur."""
     minutes, seconds = divmod((ms + 500) // 1000, 60)
     hours, minutes = divmod(minutes, 60)

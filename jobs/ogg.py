@@ -38,17 +38,19 @@ class Page:
 class OggOpusWriter:
     """Makes the bytes of one logical stream; writing them somewhere is the caller's business."""
 
-    def __init__(self, *, serial: int) -> None:
+    def __init__(self, *, serial: int, vendor: str = "calls-transcriber") -> None:
+        """`vendor`: who wrote it, for the comment header."""
+        self._vendor = vendor.encode()
         self._serial = serial & 0xFFFFFFFF
         self._sequence = 0
         self.granule = 0
         """Samples at 48 kHz written so far."""
 
     def headers(self) -> bytes:
-        """OpusHead (mono output, no pre-skip: times are in the index beside the file) and OpusTags."""
+        """OpusHead (mono output, no pre-skip: packets come from the middle of a stream) and OpusTags."""
         head = struct.pack("<8sBBHIhB", b"OpusHead", 1, 1, 0, CLOCK_RATE_HZ, 0, 0)
-        vendor = b"calls-transcriber"
-        tags = struct.pack("<8sI", b"OpusTags", len(vendor)) + vendor + struct.pack("<I", 0)
+        vendor = struct.pack("<I", len(self._vendor)) + self._vendor
+        tags = b"OpusTags" + vendor + struct.pack("<I", 0)
         return self._page([head], flags=_FIRST) + self._page([tags], flags=0)
 
     def pages(self, packets: Sequence[tuple[bytes, int]]) -> bytes:
