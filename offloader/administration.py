@@ -59,7 +59,7 @@ class Administration:
         waiting = [
             job for job in unpublished if entry_of(job).publication is not Publication.UNPUBLISHABLE
         ]
-        policy = self._entrance.policy
+        policy = await self._entrance.shown_policy()
         reason = _obstacle(live) if self._backend.ends_with_service else ""
         return ServiceStatus(
             backend=self._backend.name,

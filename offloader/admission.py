@@ -1,4 +1,4 @@
-"""How many calls run now, and whether one more job fits: pure, so that every store applies it alike.
+"""What jobs hold: places for calls, and disk that they may still write. Pure; `occupancy` decides by it.
 
 `max_concurrent_jobs` counts calls. The plugin starts a recording and then its transcription; refusing the
 second leaves a half-alive recording behind (calls-plugin.md, trap 46). So jobs of the same client, call
@@ -11,14 +11,13 @@ the ones beyond `post_call_slots` hold theirs, or a busy evening would pile up w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Final
 
-from offloader.errors import DiskTooFull
 from offloader.models import CallKey, Job, JobType
 
+NO_LIMIT: Final = 1 << 31
 _DEFAULT_RECORDING_KBPS: Final = 1500 + 64
 """The recorder's defaults (calls-plugin.md 9.1)."""
 _RECORDING_COPIES: Final = 2
@@ -32,6 +31,7 @@ class AdmissionPolicy:
     """The limits."""
 
     max_calls: int
+    """`NO_LIMIT`: as many as the backend's hosts have places for."""
     post_call_slots: int = 0
     min_free_disk_bytes: int | None = None
     """What admitted jobs must leave free at their ends; None: not looked at."""
@@ -52,52 +52,12 @@ def calls_in_progress(live: Iterable[Job], *, post_call_slots: int = 0) -> int:
     return sum(places.values())
 
 
-def admits(live: Sequence[Job], candidate: Job, *, policy: AdmissionPolicy) -> bool:
-    """Whether `candidate` may start beside `live`: it fits, or it needs no further place."""
-    slots = policy.post_call_slots
-    now = calls_in_progress(live, post_call_slots=slots)
-    then = calls_in_progress([*live, candidate], post_call_slots=slots)
-    return then <= policy.max_calls or then == now
-
-
-def check_disk(
-    live: Iterable[Job],
-    candidate: Job,
-    *,
-    policy: AdmissionPolicy,
-    free_bytes: int | None,
-    now: datetime,
-) -> None:
-    """Admit disk like cores: what live jobs may still write is taken already.
-
-    Raises:
-        DiskTooFull: with the numbers.
-    """
-    if policy.min_free_disk_bytes is None or free_bytes is None:
-        return
-    reserved = sum(still_to_write_bytes(job, now=now) for job in live)
-    wanted = still_to_write_bytes(candidate, now=now)
-    if free_bytes - reserved - wanted < policy.min_free_disk_bytes:
-        raise DiskTooFull(
-            free_bytes=free_bytes,
-            reserved_bytes=reserved,
-            wanted_bytes=wanted,
-            min_free_bytes=policy.min_free_disk_bytes,
-        )
-
-
-def still_to_write_bytes(job: Job, *, now: datetime) -> int:
-    """At most: bit rate × remaining time."""
-    if job.post_call:
-        return 0
-    remaining = max(job.deadline_at - now, timedelta(0))
-    if job.spec.type is JobType.RECORDING:
-        data = job.spec.input_data
-        kbps = _number(data.get("video_rate")) + _number(data.get("audio_rate"))
-        rate_kbps = _RECORDING_COPIES * (kbps or _DEFAULT_RECORDING_KBPS)
-    else:
-        rate_kbps = _CAPTURE_KBPS
-    return round(rate_kbps * 125 * remaining.total_seconds())
+def writing_bytes_per_s(job_type: JobType, input_data: Mapping[str, object]) -> int:
+    """What a job of that type may write to its disk, by its bit rates."""
+    if job_type is JobType.RECORDING:
+        kbps = _number(input_data.get("video_rate")) + _number(input_data.get("audio_rate"))
+        return _RECORDING_COPIES * (kbps or _DEFAULT_RECORDING_KBPS) * 125
+    return _CAPTURE_KBPS * 125
 
 
 def _holding(live: Iterable[Job], *, post_call_slots: int) -> list[Job]:

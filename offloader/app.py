@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -17,31 +18,46 @@ from clientauth.service import ClientAuth
 from clientauth.sessions import SessionCache
 from foundation.clock import Clock, SystemClock
 from foundation.logs import get_logger
+from foundation.spans import NoTracing, Tracing
+from foundation.tracing import open_tracing
 from offloader.administration import Administration
-from offloader.admission import AdmissionPolicy
+from offloader.admission import NO_LIMIT, AdmissionPolicy
 from offloader.api.access import AccessLog
 from offloader.api.added import added_job_router
 from offloader.api.admin import admin_router
+from offloader.api.audited import Audited
 from offloader.api.bodies import BodyLimit
 from offloader.api.errors import install_error_handlers
 from offloader.api.events import event_router
 from offloader.api.health import health_router
 from offloader.api.jobs import job_router
+from offloader.api.launches import GivesJobsOut, launch_router
 from offloader.api.local import LocalAdmin
+from offloader.api.page import PageOptions, page_router
+from offloader.api.proxies import TrustedProxies
+from offloader.audit import Audit
+from offloader.auditing import auditing
 from offloader.backends.base import Backend
 from offloader.backends.counted import CountedBackend
 from offloader.backends.registry import create_backend
 from offloader.certificate import certificate_end
 from offloader.condition import Condition
+from offloader.copies import JobCopies
 from offloader.entrance import Entrance
 from offloader.errors import StoreError
 from offloader.events import JobEvents
 from offloader.hosts import lease_of_this_process
+from offloader.job_traces import JobTraces
+from offloader.lost_jobs import LostJobs
 from offloader.metrics import ServiceMetrics
+from offloader.notify.running import notifying
 from offloader.outbox import Outbox
+from offloader.registration_mark import registration_mark
 from offloader.republish import OutboxRepublisher
+from offloader.retranscription import Retranscriber
 from offloader.service import JobService
 from offloader.settings import Settings, default_state_dir
+from offloader.site_rules import why_refused
 from offloader.store.observed import ObservedJobStore
 from offloader.store.stores import open_stores
 from offloader.supervisor import Supervisor
@@ -49,6 +65,9 @@ from offloader.version import BUILD_VERSION
 
 _DRAIN_SLACK_S = 30.0
 """Beyond the grace, for the kill and for the supervisor to see it."""
+
+_TRACES_CLOSE_S = 3.0
+"""So long an ending service waits for the collector."""
 
 log = get_logger()
 
@@ -95,7 +114,6 @@ async def running_offloader(
         ConfigError: the backend is not to be had.
         StoreError: the database cannot be opened.
     """
-    backend = CountedBackend(backend or create_backend(settings.jobs, environ=environ))
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(
             open_stores(
@@ -105,12 +123,14 @@ async def running_offloader(
                 clock=clock,
             )
         )
+        uncounted = backend or create_backend(settings.jobs, environ=environ, cipher=stores.cipher)
+        backend = CountedBackend(uncounted)
         stack.push_async_callback(backend.aclose)
         clock = clock or SystemClock()
-        lease = lease_of_this_process(backend) if stores.shared else None
+        lease = await lease_of_this_process(backend) if stores.shared else None
         store = ObservedJobStore(stores.jobs)
         policy = AdmissionPolicy(
-            max_calls=settings.jobs.max_concurrent_jobs,
+            max_calls=settings.jobs.max_concurrent_jobs or NO_LIMIT,
             post_call_slots=settings.jobs.post_call_slots,
             min_free_disk_bytes=settings.jobs.min_free_disk_bytes,
         )
@@ -121,7 +141,12 @@ async def running_offloader(
             clock=clock,
             wait_s=settings.jobs.admission_wait_s,
             lease=lease,
+            places=backend.places,
+            client_limits=settings.jobs.client_limits,
         )
+        stack.push_async_callback(entrance.aclose)
+        copies = JobCopies.of(settings.jobs.network)
+        lost = LostJobs(backend, copies)
         outbox = Outbox(
             store=store,
             backend=backend,
@@ -129,6 +154,16 @@ async def running_offloader(
             clock=clock,
             max_age=settings.jobs.outbox_max_age,
             slots=max(settings.jobs.post_call_slots, 1),
+            copies=copies,
+            host=lease.host if lease is not None else "",
+            refusal=partial(why_refused, network=settings.jobs.network),
+        )
+        retranscriber = Retranscriber(
+            store=store,
+            backend=backend,
+            secrets=stores.secrets,
+            clock=clock,
+            slots=settings.jobs.post_call_slots,
         )
         service = JobService(
             settings=settings.jobs,
@@ -138,8 +173,11 @@ async def running_offloader(
             clock=clock,
             answers=stores.answers,
             republisher=OutboxRepublisher(outbox, stores.secrets),
+            retranscriber=retranscriber,
+            lost=lost,
+            keyed_hash=stores.cipher.fingerprint,
         )
-        stop_grace_s = settings.jobs.process.stop_grace_s
+        stop_grace_s = settings.jobs.stop_grace_s
         supervisor = Supervisor(
             settings=settings.jobs,
             store=store,
@@ -149,23 +187,48 @@ async def running_offloader(
             forget=service.forget,
             outbox=outbox,
             lease=lease,
+            retranscriber=retranscriber,
+            lost=lost,
+            secrets=stores.secrets,
         )
         supervisor.on_room(entrance.room_made)
         condition = Condition(store=store, backend=backend, entrance=entrance)
+        audit = await stack.enter_async_context(auditing(settings, clock=clock))
+        tracing = open_tracing(
+            settings.tracing.endpoint,
+            service="calls-offloader",
+            ca_file=str(settings.jobs.network.ca_cert_file or ""),
+        )
+        stack.push_async_callback(asyncio.to_thread, tracing.close, limit_s=_TRACES_CLOSE_S)
         metrics = ServiceMetrics(
             store=store,
-            figures=lambda: supervisor.figures,
+            figures=lambda: supervisor.logs.figures,
             condition=condition,
             clock=clock,
             backend_failures=backend.failures,
             outbox_age=outbox.oldest_age,
             certificate_end=lambda: certificate_end(settings.api.tls),
+            spans_dropped=lambda: tracing.dropped,
+            audit_dropped=lambda: audit.dropped,
         )
-        supervisor.on_finished(metrics.job_finished)
+        supervisor.logs.on_joined(metrics.job_joined)
         entrance.on_waited(metrics.admission_waited)
         store.on_change(metrics.job_changed)
-        events = JobEvents(store)
+        if settings.tracing.endpoint:
+            store.on_change(JobTraces(tracing, clock).job_changed)
+        events = JobEvents(store, most_each=settings.jobs.client_limits.event_streams)
         store.on_change(events.changed)
+        await stack.enter_async_context(
+            notifying(
+                settings,
+                condition=condition,
+                outbox=outbox,
+                store=store,
+                answers=stores.answers,
+                clock=clock,
+                on_lost=metrics.notification_lost,
+            )
+        )
         local_admin_key = secrets.token_urlsafe(32)
         auth = ClientAuth(
             store=stores.clients,
@@ -180,19 +243,36 @@ async def running_offloader(
             allow_self_registration=settings.api.allow_self_registration,
             self_register_on_basic=True,
             local_admin_key=local_admin_key,
+            mark=partial(registration_mark, stores.cipher),
+            narrowing=settings.api.self_registration,
         )
         await supervisor.recover()
         app = create_app(
-            service=service, auth=auth, metrics=metrics, condition=condition, events=events
+            service=service,
+            auth=auth,
+            metrics=metrics,
+            condition=condition,
+            events=events,
+            tracing=tracing,
+            proxies=TrustedProxies(settings.api.trusted_proxies),
+            audit=audit,
         )
         app.include_router(
             admin_router(
                 Administration(store=store, backend=backend, entrance=entrance, clock=clock),
                 ClientAdmin(store=stores.clients, auth=auth),
+                stores.clients.adopt,
                 auth,
                 self_registration=settings.api.allow_self_registration,
             )
         )
+        if isinstance(uncounted, GivesJobsOut):
+            app.include_router(launch_router(uncounted))
+        if settings.api.enable_admin and settings.api.admin_page:
+            options = PageOptions(
+                admin_key=local_admin_key, show_content=settings.api.admin_show_content
+            )
+            app.include_router(page_router(app.router, auth, options, clock=clock))
         local_app = LocalAdmin(app, key=local_admin_key)
         watching = asyncio.create_task(supervisor.run(), name="supervisor")
         telling = asyncio.create_task(events.run(), name="events")
@@ -216,6 +296,9 @@ def create_app(
     metrics: ServiceMetrics,
     condition: Condition,
     events: JobEvents,
+    tracing: Tracing | None = None,
+    proxies: TrustedProxies | None = None,
+    audit: Audit | None = None,
 ) -> FastAPI:
     """Routes, error form, body limit, access log."""
     app = FastAPI(
@@ -229,9 +312,11 @@ def create_app(
     install_error_handlers(app)
     app.include_router(health_router(metrics, condition, auth))
     app.include_router(auth_router(auth))
-    app.include_router(job_router(service, auth, events))
+    app.include_router(job_router(service, auth, events, tracing or NoTracing()))
     app.include_router(added_job_router(service, auth))
     app.include_router(event_router(events, auth, count_dropped=metrics.events_dropped))
     app.add_middleware(BodyLimit)
-    app.add_middleware(AccessLog, observe=metrics.request_answered)
+    if audit is not None:
+        app.add_middleware(Audited, audit=audit)
+    app.add_middleware(AccessLog, observe=metrics.request_answered, proxies=proxies)
     return app

@@ -8,15 +8,21 @@
     ├── IdempotencyMismatch   an Idempotency-Key was used again for another request
     ├── JobIsStarting         its launch is under way: it cannot be told anything yet
     ├── TooManyListeners      nobody more can follow events now
+    │   └── ListensTooOften   this client cannot follow them once more
     ├── ArtifactNotFound      the job left no such file
     ├── NothingToPublish      the job left no result that waits for publication
+    ├── NotRetranscribable    the job's audio cannot be transcribed again; the text says why
     ├── CreationFailed        the job was fine, but it was not started; `reason` is what an admin reads
     │   ├── CapacityReached   too many calls are in progress
-    │   └── DiskTooFull       no room for what the job may write
+    │   │   └── ClientIsFull  this client has as many as it may (jobs.client_limits)
+    │   ├── DiskTooFull       no room for what the job may write
+    │   └── ClientDiskFull    or no room in its client's share
     ├── IllegalTransition     a bug: a job cannot go from one state to the other
     ├── StoreError            the database cannot be used
     └── BackendError          the backend could not do what it was asked
-        └── LaunchFailed      a workload was not started
+        ├── LaunchFailed      a workload was not started
+        │   └── FilesGone     the files that it would have worked on are gone, or out of reach for good
+        └── WorkloadBusy      nor was this one, but only because another one works on its files
 
 The configuration has `foundation.layered_config.ConfigError`, authentication `clientauth`'s errors.
 """
@@ -51,6 +57,10 @@ class NothingToPublish(OffloaderError):
         super().__init__(f"job {job_id} has no result that waits for publication")
 
 
+class NotRetranscribable(OffloaderError):
+    """The job runs, or kept no audio, or is being transcribed again; the text says which."""
+
+
 class IdempotencyMismatch(OffloaderError):
     """The earlier request with this key asked for another job."""
 
@@ -68,8 +78,19 @@ class JobIsStarting(OffloaderError):
 class TooManyListeners(OffloaderError):
     """As many clients as may follow events do, or the service is ending."""
 
-    def __init__(self) -> None:
-        super().__init__("nobody more can listen to events now: try again later, or poll GET /jobs")
+    def __init__(self, text: str = "") -> None:
+        super().__init__(
+            text or "nobody more can listen to events now: try again later, or poll GET /jobs"
+        )
+
+
+class ListensTooOften(TooManyListeners):
+    """One client follows events as often as it may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"this client listens to events {most} times already (jobs.client_limits.event_streams)"
+        )
 
 
 class ArtifactNotFound(OffloaderError):
@@ -88,10 +109,14 @@ class CreationFailed(OffloaderError):
 
 
 class CapacityReached(CreationFailed):
-    """`jobs.max_concurrent_jobs` calls are in progress."""
+    """As many calls are in progress as may be, or as there are places for."""
 
-    def __init__(self) -> None:
-        super().__init__("max concurrent jobs reached")
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(f"max concurrent jobs reached{': ' if reason else ''}{reason}")
+
+
+class ClientIsFull(CapacityReached):
+    """One client has as many calls in progress, or jobs waiting, as it may; the text says which limit."""
 
 
 class DiskTooFull(CreationFailed):
@@ -100,14 +125,25 @@ class DiskTooFull(CreationFailed):
     def __init__(
         self, *, free_bytes: int, reserved_bytes: int, wanted_bytes: int, min_free_bytes: int
     ) -> None:
-        def gib(size: int) -> str:
-            return f"{size / 2**30:.1f} GiB"
-
         super().__init__(
-            f"not enough disk: {gib(free_bytes)} are free, running jobs may still write "
-            f"{gib(reserved_bytes)}, this one {gib(wanted_bytes)}, and {gib(min_free_bytes)} "
+            f"not enough disk: {_gib(free_bytes)} are free, running jobs may still write "
+            f"{_gib(reserved_bytes)}, this one {_gib(wanted_bytes)}, and {_gib(min_free_bytes)} "
             "have to stay free (jobs.min_free_disk)"
         )
+
+
+class ClientDiskFull(CreationFailed):
+    """Together with what its client's other jobs may still write, the job could write too much."""
+
+    def __init__(self, *, reserved_bytes: int, wanted_bytes: int, most_bytes: int) -> None:
+        super().__init__(
+            f"not enough disk for this client: its running jobs may still write {_gib(reserved_bytes)}, "
+            f"this one {_gib(wanted_bytes)}, all together {_gib(most_bytes)} (jobs.client_limits.disk)"
+        )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
 
 
 class IllegalTransition(OffloaderError):
@@ -124,3 +160,11 @@ class BackendError(OffloaderError):
 
 class LaunchFailed(BackendError):
     """Nothing was started, and nothing was left behind."""
+
+
+class FilesGone(LaunchFailed):
+    """What a job has left is not there any more; a copy of it (`jobs.copies_url`) may be."""
+
+
+class WorkloadBusy(BackendError):
+    """Nothing was started: another workload is at work on the same files, and will end."""

@@ -1,45 +1,100 @@
 """Job events: who listens is told what becomes of jobs, as it happens.
 
-A listener that is too slow loses the oldest events and is told how many. What other replicas do is found by
-looking at the store now and then, and only while somebody listens.
+What an event says is written once, however many listen. A listener that is too slow loses the oldest events
+and is told how many. What other replicas do is found by looking at the store now and then, and only while
+somebody listens.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 from clientauth.service import Identity
 from foundation.channel import Channel, Overflow
 from foundation.logs import get_logger
-from offloader.errors import StoreError, TooManyListeners
+from offloader.errors import ListensTooOften, StoreError, TooManyListeners
 from offloader.models import Job
+from offloader.ownership import owns
 from offloader.store.base import JobStore
 
 LOOK_EVERY_S: Final = 2.0
-_QUEUE: Final = 256
-_LISTENERS: Final = 100
+MOST_LISTENERS: Final = 1000
+_QUEUE: Final = 1024
+_AT_ONCE: Final = 256
+_PAUSE_EACH_S: Final = 0.002
+_LONGEST_PAUSE_S: Final = 1.0
 
 log = get_logger()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """A job as it is told to everybody."""
+
+    job: Job
+    _texts: dict[bool, bytes] = field(default_factory=dict)
+
+    def text(self, client: Identity, write: Callable[[Job, Identity], bytes]) -> bytes:
+        """What `write` makes of it for `client`, made once for the admin and once for all others."""
+        if client.admin not in self._texts:
+            self._texts[client.admin] = write(self.job, client)
+        return self._texts[client.admin]
+
+
 class Listener:
-    """One subscription; iterate `jobs` until it is closed."""
+    """One subscription; `some` gives out what there is until it is closed."""
 
     def __init__(self, client: Identity, *, capacity: int) -> None:
         self._client = client
-        self.jobs: Channel[Job] = Channel(capacity, overflow=Overflow.DROP_OLDEST)
+        self._events: Channel[Told] = Channel(capacity, overflow=Overflow.DROP_OLDEST)
+        self._first: list[Told] = []
+        """What lived when it began, newest first: not in the queue, in which there may be no room for it."""
         self._told_dropped = 0
 
     def may_see(self, job: Job) -> bool:
-        return self._client.admin or job.client_id == self._client.client_id
+        return owns(self._client, job)
+
+    def begin(self, live: Sequence[Told]) -> None:
+        """These come first."""
+        self._first = [told for told in reversed(live) if self.may_see(told.job)]
+
+    def offer(self, told: Told) -> None:
+        """Queue it, if the listener may know."""
+        if self.may_see(told.job) and not self._events.closed:
+            self._events.offer(told)
+
+    async def some(self) -> Sequence[Told]:
+        """What there is now, in its order, up to some hundreds; waits until there is something.
+
+        Raises:
+            ChannelClosed: the service ends, and everything was given out.
+        """
+        found = self.waiting()
+        return found or [await self._events.receive(), *self.waiting()]
+
+    def waiting(self) -> list[Told]:
+        """As `some`; empty when there is nothing."""
+        found: list[Told] = []
+        while len(found) < _AT_ONCE:
+            told = self._first.pop() if self._first else self._events.receive_nowait()
+            if told is None:
+                break
+            found.append(told)
+        return found
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        self._events.close()
 
     def newly_dropped(self) -> int:
         """Events lost since this was asked last."""
-        dropped = self.jobs.statistics().dropped
+        dropped = self._events.dropped
         new, self._told_dropped = dropped - self._told_dropped, dropped
         return new
 
@@ -47,13 +102,25 @@ class Listener:
 class JobEvents:
     """One per process: `changed` is told of every change, `run` finds those of other replicas."""
 
-    def __init__(self, store: JobStore, *, capacity: int = _QUEUE) -> None:
+    def __init__(
+        self, store: JobStore, *, capacity: int = _QUEUE, most_each: int | None = None
+    ) -> None:
+        """`most_each`: how often one client may listen at a time; None: as often as there is room."""
         self._store = store
+        self._most_each = most_each
+        self._of_client: Counter[str] = Counter()
+        """Streams of each client; the admin's are not counted."""
         self._capacity = capacity
         self._listeners: set[Listener] = set()
-        self._live: dict[str, Job] = {}
+        self._here = 0
+        """Listeners, and those who are about to be."""
+        self._live: dict[str, Told] = {}
         """Live jobs as they were told last; kept while somebody listens."""
-        self._told = 0
+        self._is_known = False
+        """`_live` is complete."""
+        self._looking = asyncio.Lock()
+        self._just_told: set[str] = set()
+        """IDs of jobs of which something was told since the last look began."""
         self.closing = asyncio.Event()
         """Set when the service ends: streams end with it."""
         self._somebody = asyncio.Event()
@@ -63,34 +130,48 @@ class JobEvents:
         if before is None or _shown(before) != _shown(after):
             self._tell(after)
 
-    def check_room(self) -> None:
-        """Raises TooManyListeners: a hundred listen already, or the service is ending."""
-        if self.closing.is_set() or len(self._listeners) >= _LISTENERS:
+    def check_room(self, client: Identity) -> None:
+        """Raises TooManyListeners: `MOST_LISTENERS` listen already, or the service is ending;
+        ListensTooOften: this client does."""
+        if self.closing.is_set() or self._here >= MOST_LISTENERS:
             raise TooManyListeners
+        most = None if client.admin else self._most_each
+        if most is not None and self._of_client[client.client_id] >= most:
+            raise ListensTooOften(most)
+
+    @property
+    def pause_s(self) -> float:
+        """How long a listener gathers events after it was told some: the more listen, the longer, so that
+        what all of them cost has an end."""
+        return min(_PAUSE_EACH_S * self._here, _LONGEST_PAUSE_S)
 
     @asynccontextmanager
     async def listen(self, client: Identity) -> AsyncIterator[Listener]:
         """Everything that becomes of the client's jobs (admin: of all), beginning with its live jobs.
 
         Raises:
-            TooManyListeners: see `check_room`.
+            TooManyListeners, ListensTooOften: see `check_room`.
             StoreError: the database cannot be used.
         """
-        self.check_room()
+        self.check_room(client)
         listener = Listener(client, capacity=self._capacity)
-        self._listeners.add(listener)
+        name = "" if client.admin else client.client_id
+        self._here += 1
+        self._of_client[name] += 1
         self._somebody.set()
         try:
-            for job in await self._store.live():
-                self._live.setdefault(job.id, job)
-                if listener.may_see(job) and not listener.jobs.closed:
-                    listener.jobs.offer(job)
+            await self._begin(listener)
             yield listener
         finally:
+            self._here -= 1
+            self._of_client[name] -= 1
+            if not self._of_client[name]:
+                del self._of_client[name]
             self._listeners.discard(listener)
-            if not self._listeners:
+            if not self._here:
                 self._somebody.clear()
                 self._live.clear()
+                self._is_known = False
 
     async def run(self) -> None:
         """Look at the store while somebody listens; until cancelled."""
@@ -102,35 +183,59 @@ class JobEvents:
 
     async def look(self) -> None:
         """Find what this process was not told of."""
-        told = self._told
+        self._just_told = set()
         live = {job.id: job for job in await self._store.live()}
-        gone = [job_id for job_id in self._live if job_id not in live]
-        found = [*live.values(), *[await self._store.get(job_id) for job_id in gone]]
-        if self._told != told:
-            return  # what was read may be older than what was told meanwhile: look again
-        for job in found:
-            if job is not None and _shown(self._live.get(job.id)) != _shown(job):
-                self._tell(job)
+        gone = [
+            job_id for job_id in self._live.keys() - live.keys() if job_id not in self._just_told
+        ]
+        ended = [await self._store.get(job_id) for job_id in gone]
+        # Of those what was read may be older than what was told: the next look is theirs.
+        passed_over = frozenset(self._just_told)
+        for job in [*live.values(), *ended]:
+            if job is not None and job.id not in passed_over:
+                self._compare(job)
         for job_id in gone:
-            self._live.pop(job_id, None)
+            if job_id not in passed_over:
+                self._live.pop(job_id, None)
 
     def close(self) -> None:
         """The service is ending: whoever listens gets what is queued, then the end. Idempotent."""
         self.closing.set()
         for listener in self._listeners:
-            listener.jobs.close()
+            listener.close()
+
+    async def _begin(self, listener: Listener) -> None:
+        """Hundreds may begin at once: one of them asks the store, for all."""
+        async with self._looking:
+            if not self._is_known:
+                for job in await self._store.live():
+                    self._live.setdefault(job.id, Told(job))
+                self._is_known = True
+        listener.begin(list(self._live.values()))
+        self._listeners.add(listener)
+        if self.closing.is_set():
+            listener.close()
+
+    def _compare(self, job: Job) -> None:
+        known = self._live.get(job.id)
+        if known is not None and known.job is job:
+            return
+        if known is None or _shown(known.job) != _shown(job):
+            self._tell(job)
+        else:
+            self._live[job.id] = Told(job)  # the next comparison is one of identities
 
     def _tell(self, job: Job) -> None:
-        self._told += 1
-        if not self._listeners:
+        if not self._here:
             return
+        self._just_told.add(job.id)
+        told = Told(job)
         if job.live:
-            self._live[job.id] = job
+            self._live[job.id] = told
         else:
             self._live.pop(job.id, None)
         for listener in self._listeners:
-            if listener.may_see(job) and not listener.jobs.closed:
-                listener.jobs.offer(job)
+            listener.offer(told)
 
 
 def _shown(job: Job | None) -> object:
@@ -138,4 +243,5 @@ def _shown(job: Job | None) -> object:
     if job is None:
         return None
     publication = job.outbox.publication if job.outbox else None
-    return (job.state, job.stop_reason, job.post_call, job.unpublished, publication)
+    again = job.retranscription.state if job.retranscription else None
+    return (job.state, job.stop_reason, job.post_call, job.unpublished, publication, again)

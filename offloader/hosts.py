@@ -10,15 +10,13 @@ from offloader.backends.base import Backend
 from offloader.store.base import Lease
 
 
-def lease_of_this_process(backend: Backend) -> Lease:
-    """Who this process is to other replicas.
+async def lease_of_this_process(backend: Backend) -> Lease:
+    """Who this process is to other replicas, and which of their jobs it can reach.
 
-    Process jobs are bound to this host. Other backends' workloads must be in reach of every replica.
+    Raises:
+        BackendError: the backend cannot be asked where its workloads live.
     """
-    host = host_id()
-    return Lease(
-        owner=f"{host}/{secrets.token_hex(6)}", host=host if backend.name == "process" else ""
-    )
+    return Lease(owner=f"{host_id()}/{secrets.token_hex(6)}", host=await backend.place())
 
 
 def host_id() -> str:

@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections import Counter
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -36,8 +36,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._counted: str | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
         if self.peer is not None:
             self.client, self.scheme = self.peer, "https"
         address = self.client[0] if self.client else ""

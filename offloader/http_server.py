@@ -32,16 +32,18 @@ class HttpServer(uvicorn.Server):
         app: Callable[..., Any],
         *,
         tls: TlsSettings | None = None,
+        tls_setting: str = "api.http.tls",
         new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         """Raises ConfigError: certificate or key cannot be used."""
-        self._context = _tls_context(tls) if tls is not None and tls.enable else None
+        self._context = _tls_context(tls, tls_setting) if tls is not None and tls.enable else None
         self._new_loop = new_loop
         self._door: TlsDoor | None = None
         config = uvicorn.Config(
             app,
             http=GuardedProtocol,
             ws="none",
+            proxy_headers=False,  # see api.proxies; uvicorn would believe whoever is on this host
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -90,7 +92,7 @@ class HttpServer(uvicorn.Server):
         await asyncio.get_running_loop().connect_accepted_socket(protocol, plain)
 
 
-def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
+def _tls_context(tls: TlsSettings, setting: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -98,7 +100,7 @@ def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
         context.load_cert_chain(tls.cert_file, tls.cert_key)
     except OSError as error:
         raise ConfigError(
-            f"api.http.tls: certificate {tls.cert_file} or key {tls.cert_key} cannot be used: "
+            f"{setting}: certificate {tls.cert_file} or key {tls.cert_key} cannot be used: "
             f"{error.strerror or error}"
         ) from error
     return context

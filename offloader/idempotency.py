@@ -7,12 +7,15 @@ creates and the other waits. Only success is remembered: a refused request may b
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from offloader.errors import CreationFailed, IdempotencyMismatch
-from offloader.models import Job, JobSpec, JobState, StopReason
+from offloader.job_traces import untraced
+from offloader.models import UNMARKED, Job, JobSpec, JobState, StopReason
+from offloader.secrets import masked
 from offloader.store.base import AnswerStore, JobStore
 
 _LOOK_EVERY_S: Final = 0.25
@@ -22,7 +25,7 @@ _PATIENCE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    spec: JobSpec
+    job: Job
     answer: asyncio.Future[Job]
 
 
@@ -32,7 +35,8 @@ class Repeats:
     def __init__(self, *, answers: AnswerStore, jobs: JobStore) -> None:
         self._answers = answers
         self._jobs = jobs
-        self._running: dict[tuple[str, str], _Running] = {}
+        self._running: dict[tuple[str, str, str], _Running] = {}
+        """By client, registration and key."""
 
     async def once(self, key: str, job: Job, create: Callable[[], Awaitable[Job]]) -> Job:
         """The job of this key, as it was answered first: `create()`, or an earlier request's.
@@ -41,15 +45,15 @@ class Repeats:
             IdempotencyMismatch: the earlier request asked for something else.
             Whatever `create` raises, to everybody who waits for it.
         """
-        slot = (job.client_id, key)
+        slot = (job.client_id, job.registration, key)
         running = self._running.get(slot)
         if running is not None:
-            _check_same(running.spec, job.spec)
+            _check_same(running.job, job)
             return await asyncio.shield(running.answer)
         answer: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
-        self._running[slot] = _Running(job.spec, answer)
+        self._running[slot] = _Running(job, answer)
         try:
-            created = await self._first(slot, job, create)
+            created = await self._first((job.client_id, key), job, create)
         except BaseException as error:
             ending = CreationFailed("the service is shutting down")
             answer.set_exception(error if isinstance(error, Exception) else ending)
@@ -68,8 +72,10 @@ class Repeats:
         while (bound := await self._answers.remember_answer(*slot, job.id)) != job.id:
             earlier = await self._jobs.get(bound)
             late = asyncio.get_running_loop().time() >= give_up_s
-            if earlier is not None and (late or earlier.state is not JobState.PENDING):
-                _check_same(earlier.spec, job.spec)
+            if earlier is not None and earlier.registration not in (job.registration, UNMARKED):
+                late = True  # somebody else's, who had this name
+            elif earlier is not None and (late or earlier.state is not JobState.PENDING):
+                _check_same(earlier, job)
                 if earlier.stop_reason is not StopReason.START_FAILED:
                     return replace(earlier, stopped_at=None, output_data={})
                 late = True
@@ -85,6 +91,16 @@ class Repeats:
             raise
 
 
-def _check_same(earlier: JobSpec, now: JobSpec) -> None:
-    if earlier != now:
+def _check_same(earlier: Job, now: Job) -> None:
+    if earlier.wish_hash and now.wish_hash:
+        same = hmac.compare_digest(earlier.wish_hash, now.wish_hash)
+    else:  # stored by an earlier release; the trace that a job is part of is its first request's
+        same = _comparable(earlier) == _comparable(now)
+    if not same:
         raise IdempotencyMismatch
+
+
+def _comparable(job: Job) -> JobSpec:
+    """As this release would have stored it: an earlier one showed more of it."""
+    spec = untraced(job.spec)
+    return replace(spec, input_data=masked(spec.input_data))

@@ -23,7 +23,10 @@ def not_started(job: Job, *, detail: str, now: datetime) -> Job:
 
 
 def told_to_stop(job: Job, *, reason: StopReason) -> Job:
-    """It shall end; the first reason stays. A job that is ending or has ended is left as it is."""
+    """It shall end; the first reason stays. A job that is ending or has ended is left as it is, but what
+    transcribes its audio again ends too."""
+    if job.retranscription is not None and job.retranscribing:
+        return replace(job, retranscription=replace(job.retranscription, stop=True))
     if job.state not in (JobState.STARTING, JobState.RUNNING):
         return job
     return job.moved_to(JobState.STOPPING, stop_reason=reason)
@@ -65,16 +68,19 @@ def observed(
     )
 
 
-def host_lost(job: Job, *, now: datetime) -> Job:
-    """Its host is gone; what it recorded is there, and published when the host comes back."""
+def host_lost(job: Job, *, now: datetime, rescuer: str = "") -> Job:
+    """Its host, or engine, is gone; what it recorded is there, and published when that comes back, or from
+    its copy, by the replicas of the host `rescuer`."""
     if not job.live:
         return job
+    where = "a copy of what it recorded is elsewhere" if rescuer else "what it recorded is there"
     return job.moved_to(
         JobState.FINISHED,
         stop_reason=StopReason.LOST,
         stopped_at=now,
-        detail=f"its host {job.host} is gone; what it recorded is there",
+        detail=f"its host {job.host} is gone; {where}",
         unpublished=job.workload is not None,
+        host=rescuer or job.host,
     )
 
 

@@ -6,6 +6,7 @@ turns them into epoch milliseconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,6 +15,12 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from offloader.errors import IllegalTransition
+
+JOB_ID: Final = re.compile(r"[a-z0-9-]{12,63}")
+"""A job's ID: ours, or one of the reference's kubernetes mode. Good as a part of a path."""
+UNMARKED: Final = ""
+"""In place of a registration's mark: of the admin, or of a client when an earlier release took it. That one
+may run beside this one during an upgrade, or come back; so it is the present registration's of that name."""
 
 
 class JobType(StrEnum):
@@ -123,6 +130,44 @@ class OutboxEntry:
     """The newest attempt; kept for its log."""
     detail: str = ""
     """One sentence for the admin about the last attempt."""
+    copied: bool = False
+    """Its files are gone with their host; a copy of them was there, and attempts begin with it."""
+    vouched: bool = False
+    """Nobody could tell who else publishes it; this service knows of nobody, and lets it go on."""
+
+
+class RetranscriptionState(StrEnum):
+    """How far a transcript that is made again is."""
+
+    WAITING = "waiting"
+    """For room among the work after calls."""
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Retranscription:
+    """The newest wish to transcribe a job's kept audio again, and what became of it."""
+
+    name: str
+    """Of the folder with its results, below `artifacts/` in the job's own; equal wishes have equal names."""
+    options: Mapping[str, str]
+    """Variables that differ from the job's own; no secret among them."""
+    publish: bool
+    requested_at: datetime
+    state: RetranscriptionState = RetranscriptionState.WAITING
+    ended_at: datetime | None = None
+    workload: Workload | None = None
+    exit_code: int | None = None
+    detail: str = ""
+    """One sentence for whoever asked for it."""
+    stop: bool = False
+    """Somebody wants it to end now."""
+
+    @property
+    def under_way(self) -> bool:
+        return self.state in (RetranscriptionState.WAITING, RetranscriptionState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +198,31 @@ class Job:
     outbox: OutboxEntry | None = None
     """The retries, once it is unpublished."""
     host: str = ""
-    """Where its processes and files are, when only services of that host can reach them."""
+    """Where its workload and files are, when only services of that host, or of that Docker Engine, can reach
+    them."""
+    retranscription: Retranscription | None = None
+    """The newest transcript from its kept audio."""
+    registration: str = UNMARKED
+    """Mark of the owner's registration (`clientauth`): whoever registers the same name with another key does
+    not get the job."""
+    wish_hash: str = ""
+    """Keyed hash of what its client sent, secrets included; empty where nobody asked for one."""
 
     @property
     def live(self) -> bool:
         """It holds a place, and something of it may run."""
         return self.state is not JobState.FINISHED
+
+    @property
+    def retranscribing(self) -> bool:
+        """A transcript from its kept audio waits or is being made: its files are needed."""
+        return self.retranscription is not None and self.retranscription.under_way
+
+    @property
+    def retranscribing_now(self) -> bool:
+        """Its kept audio is being transcribed again just now."""
+        wish = self.retranscription
+        return wish is not None and wish.state is RetranscriptionState.RUNNING
 
     @property
     def deadline_at(self) -> datetime:

@@ -4,11 +4,14 @@ A job that ends with something left in its directory is `unpublished`. The outbo
 on it, one attempt after the other, until the directory is empty, the site refuses for good, or the
 result is too old. Tokens die with every restart of the plugin (calls-plugin.md, trap 49); the next job of the
 same client and site brings a new one, and everything that waits for that site is tried at once.
+
+Where the files are gone with their host and jobs copy theirs elsewhere (docs/copies.md), an attempt is a
+`rescue`: on this replica's backend, whichever host the job was on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,17 +19,17 @@ from typing import Final, Protocol
 
 from foundation.clock import Clock
 from foundation.logs import get_logger
-from offloader.backends.base import Backend, Observation, Phase
-from offloader.errors import BackendError, NothingToPublish
-from offloader.models import Job, OutboxEntry, Publication
+from offloader import outbox_steps as steps
+from offloader.backends.base import Backend, Phase
+from offloader.copies import JobCopies, result_of
+from offloader.errors import BackendError, FilesGone, NothingToPublish
+from offloader.models import Job, OutboxEntry, Publication, StopReason
+from offloader.setting_values import in_words
 from offloader.store.base import JobStore
 
 FIRST_WAIT: Final = timedelta(seconds=30)
-LONGEST_WAIT: Final = timedelta(hours=6)
-SALVAGE_REFUSED: Final = 3
-"""Exit code: the site answered, and no later attempt will get another answer (docs/job-contract.md 4)."""
-_REFUSALS: Final = 3
-"""So often in a row, hours apart, before it is believed."""
+_VOUCHED: Final = "PUBLISH_UNFENCED"
+_COMPLAIN_EVERY_NS: Final = 60_000_000_000
 
 log = get_logger()
 
@@ -34,15 +37,25 @@ log = get_logger()
 class TokenSource(Protocol):
     """Where the tokens of earlier jobs are kept, encrypted."""
 
-    async def newest_secret(self, client_id: str, site_url: str) -> str | None:
-        """The newest token that the client sent for that site, or None."""
+    async def newest_secret(
+        self, client_id: str, site_url: str, *, registration: str = ""
+    ) -> str | None:
+        """The newest token that this registration of the client sent for that site, or None."""
+
+    async def variables(self, job_id: str) -> Mapping[str, str]:
+        """What names the job's speech service, its keys included; often nothing."""
 
 
 class NoTokens:
     """A `TokenSource` of a service that keeps none: results wait until they are published by hand."""
 
-    async def newest_secret(self, client_id: str, site_url: str) -> str | None:
+    async def newest_secret(
+        self, client_id: str, site_url: str, *, registration: str = ""
+    ) -> str | None:
         return None
+
+    async def variables(self, job_id: str) -> Mapping[str, str]:
+        return {}
 
 
 class Outbox:
@@ -57,14 +70,24 @@ class Outbox:
         clock: Clock,
         max_age: timedelta | None,
         slots: int,
+        copies: JobCopies | None = None,
+        host: str = "",
+        refusal: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """`max_age` None: for ever. `slots`: attempts at a time."""
+        """`max_age` None: for ever. `slots`: attempts at a time. `copies` None: jobs make none. `host`: of
+        this replica, to which a job belongs that it rescues; empty: there is no other. `refusal`: why nobody
+        may connect to a site; empty: one may."""
         self._store = store
         self._backend = backend
         self._tokens = tokens
         self._clock = clock
         self._max_age = max_age
         self._slots = slots
+        self._copies = copies
+        self._host = host
+        self._refusal = refusal
+        self._complained_ns: dict[str, int] = {}
+        """When it was last said of a job that its attempt cannot be looked at."""
 
     async def check(self, waiting: Sequence[Job] | None = None) -> None:
         """Look at every unpublished result once. A backend that fails costs an attempt, not the round.
@@ -83,18 +106,25 @@ class Outbox:
             if entry.publication is not Publication.WAITING:
                 continue
             if job.outbox is None:
-                await self._change(job, partial(_wait, at=(job.stopped_at or now) + FIRST_WAIT))
-            elif free > 0 and (entry.next_at is None or entry.next_at <= now):
+                await self._change(
+                    job, partial(steps.wait, at=(job.stopped_at or now) + FIRST_WAIT)
+                )
+            elif (
+                free > 0
+                and (entry.next_at is None or entry.next_at <= now)
+                and not job.retranscribing_now
+            ):
                 free -= 1
                 await self._attempt(job, now)
 
-    async def heal(self, *, client_id: str, site_url: str) -> None:
-        """A fresh token has come: whatever waits for that site is due now."""
+    async def heal(self, *, client_id: str, site_url: str, registration: str = "") -> None:
+        """A fresh token has come: whatever of this registration waits for that site is due now."""
         now = self._clock.utc_now()
         for job in await self._store.unpublished():
-            same = job.client_id == client_id and site_url_of(job) == site_url
+            own = (job.client_id, job.registration) == (client_id, registration)
+            same = own and site_url_of(job) == site_url
             if same and entry_of(job).publication is Publication.WAITING:
-                await self._change(job, partial(_wait, at=now))
+                await self._change(job, partial(steps.wait, at=now))
 
     async def republish(self, job: Job) -> Job:
         """Try now, whatever became of earlier attempts.
@@ -106,7 +136,7 @@ class Outbox:
             raise NothingToPublish(job.id)
         if entry_of(job).publication is Publication.RUNNING:
             return job
-        return await self._change(job, partial(_wait, at=self._clock.utc_now()))
+        return await self._change(job, partial(steps.wait, at=self._clock.utc_now()))
 
     async def oldest_age(self) -> timedelta:
         """How long the oldest result waits that is still tried; 0 when there is none."""
@@ -119,29 +149,111 @@ class Outbox:
         return now - min(moments) if moments else timedelta(0)
 
     async def _attempt(self, job: Job, now: datetime) -> None:
+        if job.stop_reason is StopReason.LOST and await self._is_back(job, now):
+            return
         site_url = site_url_of(job)
-        token = await self._tokens.newest_secret(job.client_id, site_url)
+        if refusal := self._refusal(site_url):
+            detail = f"its site {refusal}"
+            await self._failed(job, partial(steps.failed, detail=detail, now=now))
+            return
+        token = await self._tokens.newest_secret(
+            job.client_id, site_url, registration=job.registration
+        )
         if token is None:
             detail = "no token is known for its site; the next job of its client brings one"
-            await self._failed(job, partial(_failed, detail=detail, now=now))
+            await self._failed(job, partial(steps.failed, detail=detail, now=now))
             return
         assert job.workload is not None
-        variables = {"AUTH_TOKEN": token, "SITE_URL": site_url}
+        keys = await self._tokens.variables(job.id)
+        variables = {**keys, "AUTH_TOKEN": token, "SITE_URL": site_url}
+        vouched = {_VOUCHED: "true"} if entry_of(job).vouched else {}
         try:
             workload = await self._backend.salvage(
-                job.workload, job_type=job.spec.type, variables=variables
+                job.workload, job_type=job.spec.type, variables={**variables, **vouched}
+            )
+        except FilesGone as error:
+            if self._copies is not None:
+                await self._rescue(job, self._copies, variables, now)
+                return
+            await self._failed(job, partial(steps.failed, detail=str(error), now=now))
+            return
+        except BackendError as error:
+            await self._failed(job, partial(steps.failed, detail=str(error), now=now))
+            return
+        await self._started(job, partial(steps.running, workload=workload), how="salvage")
+
+    async def _is_back(self, job: Job, now: datetime) -> bool:
+        """Of a lost job the host alone may have been out of reach: it runs on, and publishes by itself."""
+        assert job.workload is not None
+        try:
+            own = await self._backend.poll(job.workload)
+        except BackendError:
+            return False
+        if own.phase in (Phase.STARTING, Phase.RUNNING):
+            detail = "it was lost and is back: it runs still"
+            await self._failed(job, partial(steps.lives, detail=detail, now=now))
+            return True
+        if own.phase is Phase.LOST or own.unpublished or own.exit_code != 0:
+            return False
+        await self._store.change(job.id, _published)
+        log.info("outbox.published", job_id=job.id, type=job.spec.type.value, by="the job")
+        return True
+
+    async def _rescue(
+        self, job: Job, copies: JobCopies, variables: Mapping[str, str], now: datetime
+    ) -> None:
+        entry = entry_of(job)
+        assert job.workload is not None
+        if entry.vouched:
+            # An attempt that nobody saw end was allowed to post without asking anybody.
+            detail = (
+                "its post may exist already: look into the channel before publishing it by hand"
+            )
+            await self._change(job, partial(steps.given_up, detail=detail))
+            return
+        try:
+            if not await copies.hold_result(job):
+                await self._without_copy(job, now)
+                return
+            rescued = await self._backend.rescue(
+                job.workload, job_type=job.spec.type, result=result_of(job), variables=variables
             )
         except BackendError as error:
-            await self._failed(job, partial(_failed, detail=str(error), now=now))
+            await self._failed(job, partial(steps.failed, detail=str(error), now=now))
             return
-        started = await self._change(
-            job,
-            lambda entry: replace(
-                entry, publication=Publication.RUNNING, workload=workload, next_at=None
-            ),
+
+        def moved(present: Job) -> Job:
+            entry = replace(entry_of(present), copied=True)
+            return replace(
+                present,
+                workload=rescued.workload,
+                host=self._host or present.host,
+                outbox=steps.running(entry, workload=rescued.attempt),
+            )
+
+        started = await self._store.change(job.id, moved)
+        self._tell_of_attempt(started, how="rescue")
+
+    async def _without_copy(self, job: Job, now: datetime) -> None:
+        if entry_of(job).copied:
+            # Nobody removes it before there is a post: the job lives, and has made that itself.
+            await self._store.change(job.id, _published)
+            log.info("outbox.published", job_id=job.id, type=job.spec.type.value, by="the job")
+            return
+        # Its host may only be away: a job that is younger than a round of copies, say, on one that reboots.
+        detail = "its files are gone or out of reach, and there is no copy of them"
+        await self._failed(job, partial(steps.failed, detail=detail, now=now))
+
+    async def _started(
+        self, job: Job, step: Callable[[OutboxEntry], OutboxEntry], *, how: str
+    ) -> None:
+        self._tell_of_attempt(await self._change(job, step), how=how)
+
+    def _tell_of_attempt(self, job: Job, *, how: str) -> None:
+        attempts = entry_of(job).attempts + 1
+        log.info(
+            "outbox.attempt", job_id=job.id, type=job.spec.type.value, attempt=attempts, how=how
         )
-        attempts = entry_of(started).attempts + 1
-        log.info("outbox.attempt", job_id=job.id, type=job.spec.type.value, attempt=attempts)
 
     async def _look_at_attempt(self, job: Job, now: datetime) -> None:
         workload = entry_of(job).workload
@@ -151,12 +263,21 @@ class Outbox:
             observation = await self._backend.poll(workload)
             if observation.phase in (Phase.STARTING, Phase.RUNNING):
                 return
-            left = (await self._backend.poll(job.workload)).unpublished
+            own = await self._backend.poll(job.workload)
+            if own.phase in (Phase.STARTING, Phase.RUNNING):
+                return  # of its ended job the backend knows no more just now
+            left = own.unpublished or (
+                entry_of(job).copied
+                and self._copies is not None
+                and await self._copies.hold_result(job)
+            )
         except BackendError as error:
-            log.error("outbox.attempt_unknown", job_id=job.id, error=str(error))
+            self._complain(job, error)
             return
+        self._complained_ns.pop(job.id, None)
         if left:
-            changed = await self._failed(job, partial(_judged, observation=observation, now=now))
+            step = partial(steps.judged, job=job, observation=observation, now=now)
+            changed = await self._failed(job, step)
             entry = entry_of(changed)
             log.warning(
                 "outbox.not_published",
@@ -169,6 +290,14 @@ class Outbox:
             await self._store.change(job.id, _published)
             log.info("outbox.published", job_id=job.id, type=job.spec.type.value)
 
+    def _complain(self, job: Job, error: BackendError) -> None:
+        """Once a minute: what is looked at every second is one event."""
+        now_ns = self._clock.monotonic_ns()
+        last_ns = self._complained_ns.get(job.id)
+        if last_ns is None or now_ns - last_ns >= _COMPLAIN_EVERY_NS:
+            self._complained_ns[job.id] = now_ns
+            log.error("outbox.attempt_unknown", job_id=job.id, error=str(error))
+
     async def _failed(self, job: Job, step: Callable[[OutboxEntry], OutboxEntry]) -> Job:
         """Store what became of an attempt; one more is only waited for while the result is young enough."""
 
@@ -176,9 +305,9 @@ class Outbox:
             entry = step(entry)
             ended = job.stopped_at or job.created_at
             old = self._max_age is not None and self._clock.utc_now() - ended > self._max_age
-            if old and entry.publication is Publication.WAITING:
-                text = f"not published within {self._max_age}; at last: {entry.detail}"
-                return _given_up(entry, detail=text)
+            if self._max_age and old and entry.publication is Publication.WAITING:
+                text = f"not published within {in_words(self._max_age)}; at last: {entry.detail}"
+                return steps.given_up(entry, detail=text)
             return entry
 
         return await self._change(job, step_or_end)
@@ -192,47 +321,6 @@ class Outbox:
 def entry_of(job: Job) -> OutboxEntry:
     """Its retries so far; the beginning when there were none."""
     return job.outbox or OutboxEntry()
-
-
-def wait_after(attempts: int) -> timedelta:
-    """One minute, two, four … up to six hours."""
-    return min(timedelta(minutes=1 << min(attempts - 1, 16)), LONGEST_WAIT)
-
-
-def _wait(entry: OutboxEntry, *, at: datetime) -> OutboxEntry:
-    return replace(entry, publication=Publication.WAITING, next_at=at)
-
-
-def _failed(entry: OutboxEntry, *, detail: str, now: datetime) -> OutboxEntry:
-    attempts = entry.attempts + 1
-    return replace(
-        entry,
-        publication=Publication.WAITING,
-        attempts=attempts,
-        next_at=now + wait_after(attempts),
-        detail=detail,
-    )
-
-
-def _given_up(entry: OutboxEntry, *, detail: str) -> OutboxEntry:
-    return replace(entry, publication=Publication.UNPUBLISHABLE, next_at=None, detail=detail)
-
-
-def _judged(entry: OutboxEntry, *, observation: Observation, now: datetime) -> OutboxEntry:
-    """After an attempt that left something."""
-    if observation.exit_code == 0:
-        # The salvage ended well and kept the files: an answer was lost, and a second try could post twice.
-        detail = "its post may exist already: look into the channel before publishing it by hand"
-        return _given_up(entry, detail=detail)
-    if observation.exit_code == SALVAGE_REFUSED and entry.attempts + 1 >= _REFUSALS:
-        return _given_up(
-            replace(entry, attempts=entry.attempts + 1), detail="its channel or post is gone"
-        )
-    code = observation.exit_code
-    detail = observation.detail or (
-        "the attempt's process is lost" if code is None else f"the attempt ended with code {code}"
-    )
-    return _failed(entry, detail=detail, now=now)
 
 
 def _published(job: Job) -> Job:

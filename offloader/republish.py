@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from offloader.errors import NothingToPublish
 from offloader.models import Job
 from offloader.outbox import Outbox, site_url_of
+from offloader.speech_keys import speech_variables
 from offloader.store.base import SecretStore
 
 
@@ -21,8 +23,9 @@ class Republisher(Protocol):
             NothingToPublish: everything of the job is published, or it is still running.
         """
 
-    async def token_came(self, job: Job, *, auth_token: str) -> None:
-        """A new job brought a token: keep it, and try at once what its client has waiting for that site."""
+    async def secrets_came(self, job: Job, input_data: Mapping[str, Any]) -> None:
+        """A job was launched with these. Keep its token and the keys of its speech service; tokens die with
+        every restart of the plugin, so try at once what its client has waiting for that site."""
 
 
 class OutboxRepublisher:
@@ -36,13 +39,24 @@ class OutboxRepublisher:
         if job.live or not job.unpublished:
             raise NothingToPublish(job.id)
         if auth_token is not None:
-            await self._secrets.put_secret(job.id, job.client_id, site_url_of(job), auth_token)
+            await self._keep(job, auth_token)
         return await self._outbox.republish(job)
 
-    async def token_came(self, job: Job, *, auth_token: str) -> None:
-        site_url = site_url_of(job)
-        await self._secrets.put_secret(job.id, job.client_id, site_url, auth_token)
-        await self._outbox.heal(client_id=job.client_id, site_url=site_url)
+    async def secrets_came(self, job: Job, input_data: Mapping[str, Any]) -> None:
+        if keys := speech_variables(job.spec.type, input_data):
+            await self._secrets.put_variables(job.id, keys)
+        auth_token = input_data.get("auth_token")
+        if not isinstance(auth_token, str) or not auth_token:
+            return
+        await self._keep(job, auth_token)
+        await self._outbox.heal(
+            client_id=job.client_id, site_url=site_url_of(job), registration=job.registration
+        )
+
+    async def _keep(self, job: Job, auth_token: str) -> None:
+        await self._secrets.put_secret(
+            job.id, job.client_id, site_url_of(job), auth_token, registration=job.registration
+        )
 
 
 class NoRepublisher:
@@ -51,5 +65,5 @@ class NoRepublisher:
     async def republish(self, job: Job, *, auth_token: str | None) -> Job:
         raise NothingToPublish(job.id)
 
-    async def token_came(self, job: Job, *, auth_token: str) -> None:
+    async def secrets_came(self, job: Job, input_data: Mapping[str, Any]) -> None:
         return None

@@ -6,56 +6,54 @@ Owns admission and the launch; what happens to a job after that is the superviso
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from clientauth.service import Identity
 from foundation.clock import Clock
 from foundation.logs import get_logger
+from foundation.spans import current_span, step
 from offloader.backends.base import Artifact, Backend, LaunchRequest
+from offloader.ceilings import under_ceilings
 from offloader.entrance import Entrance
 from offloader.errors import (
     ArtifactNotFound,
     BackendError,
     CreationFailed,
+    IllegalTransition,
     InvalidJob,
     JobIsRunning,
     JobIsStarting,
     JobNotFound,
     StoreError,
 )
+from offloader.failures import failure_fields, refusal_of
 from offloader.idempotency import Repeats
-from offloader.images import validate_runner
+from offloader.job_logs import JobLogs
+from offloader.job_traces import carrying_trace, with_trace
+from offloader.job_wish import JobWish, check_runner, check_site, check_speech, check_wish
 from offloader.lifecycle import launched, not_started, told_to_stop
-from offloader.models import Job, JobSpec, JobState, JobType, StopReason
+from offloader.lost_jobs import LostJobs
+from offloader.models import Job, JobSpec, JobState, JobType, StopReason, Workload
+from offloader.ownership import owns
 from offloader.republish import NoRepublisher, Republisher
+from offloader.retranscription import Retranscriber
+from offloader.retranscription_wish import RetranscriptionWish
 from offloader.secrets import masked
 from offloader.settings import JobsSettings
 from offloader.store.base import AnswerStore, JobPage, JobStore
 from offloader.store.memory import MemoryAnswerStore
 
-_LONGEST_DURATION_S = 2**31 - 1
 _LAUNCH_PATIENCE_S = 5.0
 """How long a wish to stop waits for a launch that is under way."""
-_LAST_LINES_BYTES = 16 * 1024
+_UNWANTED_GRACE_S = 10.0
+"""For a job that was launched when nobody wanted it any more: to leave its call."""
 
 log = get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class JobWish:
-    """What a client sent, of the right types but otherwise unchecked."""
-
-    type: str
-    runner: str
-    max_duration_s: int
-    input_data: Mapping[str, Any] = field(repr=False)
-    """With secrets."""
 
 
 class JobService:
@@ -69,10 +67,14 @@ class JobService:
         backend: Backend,
         entrance: Entrance,
         clock: Clock,
+        retranscriber: Retranscriber,
         answers: AnswerStore | None = None,
         republisher: Republisher | None = None,
+        lost: LostJobs | None = None,
+        keyed_hash: Callable[[str], str] | None = None,
     ) -> None:
-        """`answers` None: repeated requests are known to this process only."""
+        """`answers` None: repeated requests are known to this process only. `lost` None: there are no
+        copies. `keyed_hash`: by which repeated requests are compared, secrets included; None: without."""
         self._settings = settings
         self._store = store
         self._backend = backend
@@ -80,6 +82,10 @@ class JobService:
         self._clock = clock
         self._repeats = Repeats(answers=answers or MemoryAnswerStore(clock=clock), jobs=store)
         self._republisher = republisher or NoRepublisher()
+        self._retranscriber = retranscriber
+        self._lost = lost or LostJobs(backend, None)
+        self._logs = JobLogs(store=store, backend=backend, lost=self._lost)
+        self._keyed_hash = keyed_hash
 
     async def prepare(self, runners: Sequence[str]) -> None:
         """What the plugin asks at its activation: are these runners acceptable, and present?
@@ -91,8 +97,7 @@ class JobService:
         if not runners:
             raise InvalidJob("invalid job service config: invalid empty Runners")
         for runner in runners:
-            with _prefixed("invalid job service config: "):
-                self._validate_runner(runner)
+            check_runner(runner, settings=self._settings, prefix="invalid job service config: ")
         await self._backend.prepare(runners)
 
     async def create(
@@ -107,16 +112,25 @@ class JobService:
             IdempotencyMismatch: the key was used for another wish.
             CreationFailed: no place in time, no disk, the service is ending, or the backend refused it.
         """
-        job_type = self._validate(wish)
+        job_type = check_wish(wish, settings=self._settings)
+        job_id, wish_hash = secrets.token_hex(6), self._hash_of(wish)
+        wish, lowered = under_ceilings(wish, job_type, self._settings.ceilings)
         job = Job(
-            id=secrets.token_hex(6),
+            id=job_id,
             client_id=client.client_id,
             spec=JobSpec(job_type, wish.runner, wish.max_duration_s, masked(wish.input_data)),
             created_at=self._clock.utc_now(),
+            registration=client.registration,
         )
         if idempotency_key is None:
-            return await self._create(job, wish)
-        return await self._repeats.once(idempotency_key, job, partial(self._create, job, wish))
+            made = await self._create(job, wish)
+        else:
+            job = replace(job, wish_hash=wish_hash)
+            create = partial(self._create, job, wish)
+            made = await self._repeats.once(idempotency_key, job, create)
+        if lowered and made.id == job_id:
+            log.warning("job.lowered", job_id=job_id, changes=list(lowered))
+        return made
 
     async def get(self, job_id: str, *, client: Identity) -> Job:
         """The job.
@@ -125,7 +139,7 @@ class JobService:
             JobNotFound: unknown, or another client's.
         """
         job = await self._store.get(job_id)
-        if job is None or not (client.admin or job.client_id == client.client_id):
+        if job is None or not owns(client, job):
             raise JobNotFound(job_id)
         return job
 
@@ -137,20 +151,17 @@ class JobService:
             JobIsRunning: it has not finished.
         """
         job = await self.get(job_id, client=client)
-        if job.live:
+        if job.live or job.retranscribing:
             raise JobIsRunning
         await self.forget(job)
 
     async def logs(self, job_id: str, *, client: Identity) -> AsyncIterator[bytes]:
-        """The job's log so far.
+        """The job's log so far; of one that failed, with a last line that says how and what to do.
 
         Raises:
             JobNotFound: unknown, or another client's.
         """
-        job = await self.get(job_id, client=client)
-        if job.workload is None:
-            return _nothing()
-        return self._backend.logs(job.workload)
+        return self._logs.so_far(await self.get(job_id, client=client))
 
     async def follow_logs(self, job_id: str, *, client: Identity) -> AsyncIterator[bytes]:
         """The job's log from its beginning and on, until the job has ended.
@@ -158,25 +169,11 @@ class JobService:
         Raises:
             JobNotFound: unknown, or another client's.
         """
-        job = await self._launched(await self.get(job_id, client=client))
-        if job.workload is None:
-            return _nothing()
-        return self._backend.follow(job.workload)
+        return self._logs.follow(await self._launched(await self.get(job_id, client=client)))
 
     async def last_log_lines(self, job: Job, *, count: int = 20) -> Sequence[str]:
         """The newest lines of the job's log; none when they cannot be had."""
-        if job.workload is None:
-            return []
-        try:
-            chunks = self._backend.logs(job.workload, tail_bytes=_LAST_LINES_BYTES)
-            tail = b"".join([chunk async for chunk in chunks])
-        except BackendError as error:
-            log.warning("job.log_unreadable", job_id=job.id, error=str(error))
-            return []
-        lines = tail.decode(errors="replace").splitlines()
-        if len(tail) >= _LAST_LINES_BYTES:
-            del lines[0]  # its beginning is cut off
-        return lines[-count:]
+        return await self._logs.last_lines(job, count=count)
 
     async def list_jobs(
         self,
@@ -195,6 +192,7 @@ class JobService:
         """
         return await self._store.list_jobs(
             client_id=None if client.admin else client.client_id,
+            registration=None if client.admin else client.registration,
             job_type=job_type,
             state=state,
             since=since,
@@ -221,29 +219,30 @@ class JobService:
         return stopping
 
     async def artifacts(self, job_id: str, *, client: Identity) -> Sequence[Artifact]:
-        """The files the job left and nobody removed.
+        """The files the job left and nobody removed; of a lost one, those in its copy.
 
         Raises:
+            BackendError: they are gone with its host, or out of reach; the text says why.
             JobNotFound: unknown, or another client's.
         """
         job = await self.get(job_id, client=client)
-        return [] if job.workload is None else await self._backend.artifacts(job.workload)
+        return [] if job.workload is None else await self._lost.artifacts(job)
 
-    async def read_artifact(
+    async def open_artifact(
         self, job_id: str, name: str, *, client: Identity
-    ) -> tuple[Artifact, AsyncIterator[bytes]]:
-        """One file: its size as it is now, and its content.
+    ) -> tuple[Artifact, Callable[[int], AsyncIterator[bytes]]]:
+        """One file: what it is now, and what gives its content from a byte on.
 
         Raises:
             JobNotFound: unknown, or another client's.
             ArtifactNotFound: it left no such file.
         """
         job = await self.get(job_id, client=client)
-        if job.workload is not None:
-            for artifact in await self._backend.artifacts(job.workload):
-                if artifact.name == name:
-                    return artifact, self._backend.read_artifact(job.workload, name)
-        raise ArtifactNotFound(name)
+        files = [] if job.workload is None else await self._lost.artifacts(job)
+        artifact = next((file for file in files if file.name == name), None)
+        if artifact is None:
+            raise ArtifactNotFound(name)
+        return artifact, lambda start: self._lost.read(job, artifact, start=start)
 
     async def republish(self, job_id: str, *, client: Identity, auth_token: str | None) -> Job:
         """Try again to publish what the job could not, with `auth_token` or the newest one known.
@@ -255,16 +254,50 @@ class JobService:
         job = await self.get(job_id, client=client)
         return await self._republisher.republish(job, auth_token=auth_token)
 
+    async def retranscribe(
+        self, job_id: str, wish: RetranscriptionWish, *, client: Identity
+    ) -> Job:
+        """Transcribe the audio that the job kept again, in the background.
+
+        Raises:
+            JobNotFound: unknown, or another client's.
+            InvalidJob: the wish cannot be.
+            NotRetranscribable: the job kept no audio, or is busy; the text says which.
+        """
+        job = await self.get(job_id, client=client)
+        if wish.publish:  # the admin may have named the sites since
+            check_site(job.spec.input_data, network=self._settings.network)
+        network = self._settings.network
+        check_speech(wish.engine_options, network=network, prefix="invalid engine_options value: ")
+        return await self._retranscriber.request(job, wish)
+
     async def forget(self, job: Job) -> None:
         """Remove a finished job from the backend and the store; files first, so that none is orphaned."""
         if job.workload is not None:
             await self._backend.remove(job.workload)
+            await self._lost.forget(job)
         await self._store.delete(job.id)
         log.info("job.deleted", job_id=job.id)
 
+    def _hash_of(self, wish: JobWish) -> str:
+        if self._keyed_hash is None:
+            return ""
+        parts = ["wish", wish.type, wish.runner, wish.max_duration_s, wish.input_data]
+        return self._keyed_hash(json.dumps(parts, sort_keys=True))
+
     async def _create(self, job: Job, wish: JobWish) -> Job:
-        await self._entrance.enter(job)
-        return await self._launch(job, wish)
+        span = current_span()
+        span.note({"calls.job.id": job.id, "calls.job.type": job.spec.type.value})
+        job = carrying_trace(job, span)
+        wish = replace(wish, input_data=with_trace(wish.input_data, span))
+        try:
+            with step("admission"):
+                await self._entrance.enter(job)
+            with step("launch"):
+                return await self._launch(job, wish)
+        except CreationFailed as error:
+            log.warning("job.refused", detail=str(error), **failure_fields(refusal_of(str(error))))
+            raise
 
     async def _launched(self, job: Job) -> Job:
         """The job as it is when its launch is through; after a while, as it is anyhow."""
@@ -278,67 +311,60 @@ class JobService:
         return job
 
     async def _launch(self, job: Job, wish: JobWish) -> Job:
-        request = LaunchRequest(job.id, job.spec.type, wish.runner, wish.input_data)
+        request = LaunchRequest(
+            job.id, job.spec.type, wish.runner, wish.input_data, job.spec.max_duration_s
+        )
         try:
             workload = await self._backend.launch(request)
         except BackendError as error:
-            now = self._clock.utc_now()
-            await self._store.change(job.id, partial(not_started, detail=str(error), now=now))
-            log.error("job.launch_failed", job_id=job.id, error=str(error))
-            raise CreationFailed(str(error)) from error
+            started = await self._not_launched(job, error)
+        else:
+            try:
+                started = await self._store.change(job.id, partial(launched, workload=workload))
+            except (IllegalTransition, JobNotFound):
+                started = await self._taken_over(job, workload)
         log.info("job.launched", job_id=job.id, type=job.spec.type.value, runner=wish.runner)
-        started = await self._store.change(job.id, partial(launched, workload=workload))
-        await self._token_came(started, wish)
+        try:
+            await self._republisher.secrets_came(started, wish.input_data)
+        except StoreError as error:
+            # The job runs, and has them: its start must not fail for what is only needed later.
+            log.warning("job.secrets_not_kept", job_id=started.id, error=str(error))
         return started
 
-    async def _token_came(self, job: Job, wish: JobWish) -> None:
-        """Tokens die with every restart of the plugin; this one may publish what others could not."""
-        auth_token = wish.input_data.get("auth_token")
-        if not isinstance(auth_token, str) or not auth_token:
-            return
+    async def _not_launched(self, job: Job, error: BackendError) -> Job:
+        """The job as another replica stored it, which found it launched after all.
+
+        Raises:
+            CreationFailed: it is not.
+        """
+        now = self._clock.utc_now()
         try:
-            await self._republisher.token_came(job, auth_token=auth_token)
-        except StoreError as error:
-            # The job runs, and has its token: its start must not fail for what is only needed later.
-            log.warning("job.token_not_kept", job_id=job.id, error=str(error))
+            await self._store.change(job.id, partial(_still_pending, detail=str(error), now=now))
+        except (IllegalTransition, JobNotFound):
+            present = await self._store.get(job.id)
+            if present is not None and present.live:
+                return present
+        log.error("job.launch_failed", job_id=job.id, error=str(error))
+        raise CreationFailed(str(error)) from error
 
-    def _validate(self, wish: JobWish) -> JobType:
-        """In the order of job-service.md 1."""
-        if not wish.type:
-            raise InvalidJob("invalid Type value: should not be empty")
-        with _prefixed("invalid Runner value: "):
-            self._validate_runner(wish.runner)
-        if wish.max_duration_s <= 0:
-            raise InvalidJob("invalid MaxDurationSec value: should be positive")
-        if wish.max_duration_s > _LONGEST_DURATION_S:
-            raise InvalidJob(
-                f"invalid MaxDurationSec value: should be at most {_LONGEST_DURATION_S}"
-            )
+    async def _taken_over(self, job: Job, workload: Workload) -> Job:
+        """The job as another replica stored it, which took this one for gone while it launched.
+
+        Raises:
+            CreationFailed: it gave the job up; what was launched since is stopped.
+        """
+        present = await self._store.get(job.id)
+        if present is not None and present.live:
+            return present
+        log.error("job.launched_too_late", job_id=job.id)
         try:
-            job_type = JobType(wish.type)
-        except ValueError as error:
-            raise InvalidJob(f'invalid Type value: "{wish.type}"') from error
-        for key, value in wish.input_data.items():
-            if isinstance(value, str) and "\0" in value:
-                raise InvalidJob(
-                    f'invalid InputData value: "{key}" should not hold a NUL character'
-                )
-        return job_type
-
-    def _validate_runner(self, runner: str) -> None:
-        settings = self._settings
-        validate_runner(runner, registry=settings.image_registry, checks=settings.check_runners)
+            await self._backend.stop(workload, grace_s=_UNWANTED_GRACE_S)
+        except BackendError as error:
+            log.error("job.stop_failed", job_id=job.id, error=str(error))
+        raise CreationFailed("its launch took so long that another replica gave it up")
 
 
-@contextmanager
-def _prefixed(prefix: str) -> Iterator[None]:
-    try:
-        yield
-    except InvalidJob as error:
-        raise InvalidJob(prefix + str(error)) from error
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    """The log of a job that was never launched."""
-    return
-    yield b""
+def _still_pending(job: Job, *, detail: str, now: datetime) -> Job:
+    if job.state is not JobState.PENDING:
+        raise IllegalTransition(f"job {job.id} is {job.state} already")
+    return not_started(job, detail=detail, now=now)

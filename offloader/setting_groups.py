@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
+from clientauth.self_registration import Network, SelfRegistration
+from offloader.client_limits import ClientLimits
+from offloader.setting_audit import AuditSettings
+from offloader.setting_celery import CelerySettings, WorkerSettings
+from offloader.setting_kubernetes import KubernetesSettings
 from offloader.setting_values import normal_site_url
+from offloader.setting_watching import NotifySettings, TracingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +31,18 @@ class ApiSettings:
     admin_secret_key: str = field(repr=False)
     allow_self_registration: bool
     expiration_minutes: int
+    admin_page: bool
+    """Where there is an admin's key: the page at / for browsers."""
+    admin_show_content: bool
+    """The page gives out files of jobs."""
     admin_socket: Path | None
     """None: there is none."""
     admin_socket_wanted: bool
     """Somebody asked for it; otherwise a place where it cannot be is only a warning."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """From whom `X-Forwarded-For` and `X-Forwarded-Proto` count."""
+    self_registration: SelfRegistration = field(default_factory=SelfRegistration)
+    """Whose is accepted, where it is at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,9 @@ class ProcessSettings:
     log_max_bytes: int
     memory_max_bytes: int = 0
     """0: no limit."""
+    cpus: float = 0.0
+    """0: no limit."""
+    pids: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +96,26 @@ class NetworkSettings:
     no_proxy: str
     site_url_overrides: Mapping[str, str]
     """Both sides as `normal_site_url` writes them."""
+    allowed_sites: frozenset[str]
+    """As `normal_site_url` writes them; empty: any but forbidden addresses."""
     extra_hosts: tuple[tuple[str, str], ...]
     """Name and address."""
+    copies_url: str
+    """Where jobs copy their files to; empty: nowhere."""
+    bucket_variables: Mapping[str, str] = field(repr=False)
+    """The service's own AWS_* variables, with secrets."""
+    tracing_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What programs of ours are told of a collector of traces; empty: there is none."""
+    allowed_speech: frozenset[str] = frozenset()
+    """Servers of speech services that a client may name, as `normal_site_url` writes them."""
+
+    def names_site(self, site_url: str) -> bool:
+        """Whether the admin has named it, here or in an override: then it may have any address."""
+        try:
+            normal = normal_site_url(site_url)
+        except ValueError:
+            return False
+        return normal in self.allowed_sites or normal in self.site_url_overrides
 
     def site_url_for_jobs(self, site_url: str) -> str:
         """Under which URL a job reaches the site that the plugin calls `site_url`."""
@@ -92,10 +126,20 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Ceilings:
+    """The most that a client may ask of a job."""
+
+    duration_s: int
+    width_px: int
+    height_px: int
+    frame_rate: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobsSettings:
     api_type: str
-    max_concurrent_jobs: int
-    """`auto` is a number here."""
+    max_concurrent_jobs: int | None
+    """`auto` is a number here. None: the backend alone knows how many places there are."""
     failed_jobs_retention: timedelta | None
     """None: for ever."""
     completed_jobs_retention: timedelta | None
@@ -106,17 +150,20 @@ class JobsSettings:
     post_call_slots: int
     outbox_max_age: timedelta | None
     """None: for ever."""
+    stop_grace_s: float
     image_registry: str
     runner_images: Mapping[str, str]
     """Runner name, `*` for any text, to image; what the admin set."""
     use_reference_images: bool
     check_runners: bool
     """Off when DEV_MODE or TEST_MODE is `true`."""
+    ceilings: Ceilings
     network: NetworkSettings
     docker: DockerSettings
-    kubernetes: Mapping[str, Any]
-    """The kubernetes backend's keys by their last name."""
+    kubernetes: KubernetesSettings
+    celery: CelerySettings
     process: ProcessSettings
+    client_limits: ClientLimits = field(default_factory=ClientLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +190,10 @@ class Settings:
     api: ApiSettings
     data_source: str
     jobs: JobsSettings
+    worker: WorkerSettings
     logger: LoggerSettings
     warnings: tuple[str, ...]
     """What the admin should know: unknown keys by name, a missing file."""
+    tracing: TracingSettings = field(default_factory=TracingSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)

@@ -6,20 +6,22 @@ A default of None depends on the machine and is found when the settings are load
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from foundation.layered_config import Key
+from offloader.setting_audit_keys import AUDIT_KEYS
+from offloader.setting_backend_keys import BACKEND_KEYS
+from offloader.setting_celery_keys import CELERY_KEYS
+from offloader.setting_input_keys import INPUT_KEYS
+from offloader.setting_watching_keys import WATCHING_KEYS
 
 DEFAULT_CONFIG_PATH: Final = Path("config/config.toml")
-PULL_POLICIES: Final = ("missing", "always", "never")
 API_TYPES: Final = ("docker", "kubernetes", "process", "celery")
 LOG_LEVELS: Final = ("panic", "fatal", "error", "warn", "info", "debug", "trace")
 _LEVEL_HELP: Final = f"The least severe level that is written there: {', '.join(LOG_LEVELS)}."
-_PYTHON: Final = sys.executable or "python3"
 
 KEYS: Final[Mapping[str, Key]] = MappingProxyType(
     {
@@ -35,6 +37,13 @@ KEYS: Final[Mapping[str, Key]] = MappingProxyType(
         ),
         "api.http.tls.cert_key": Key(
             "str", "", "API_HTTP_TLS_CERTKEY", "PEM file with its private key."
+        ),
+        "api.http.trusted_proxies": Key(
+            "list",
+            (),
+            "API_HTTP_TRUSTEDPROXIES",
+            "Addresses and networks of the reverse proxies in front of the service: only from them "
+            "X-Forwarded-For and X-Forwarded-Proto count. Empty: from nobody.",
         ),
         "api.security.enable_admin": Key(
             "bool", False, "API_SECURITY_ENABLEADMIN", "Accept the admin's secret key."
@@ -52,11 +61,39 @@ KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "API_SECURITY_ALLOWSELFREGISTRATION",
             "An unknown client's first Basic request registers it; the Calls plugin needs this.",
         ),
+        "api.security.allowed_clients": Key(
+            "list",
+            (),
+            "API_SECURITY_ALLOWEDCLIENTS",
+            "Client IDs that may register themselves, such as the diagnostic ID of your Mattermost; whoever "
+            "is registered stays so. Empty: any.",
+        ),
+        "api.security.allowed_networks": Key(
+            "list",
+            (),
+            "API_SECURITY_ALLOWEDNETWORKS",
+            "Addresses and networks that clients may register themselves from, such as 10.1.0.0/16. Empty: "
+            "any.",
+        ),
         "api.security.session_cache.expiration_minutes": Key(
             "int",
             1440,
             "API_SECURITY_SESSIONCACHE_EXPIRATIONMINUTES",
             "Life of a bearer token in minutes.",
+        ),
+        "api.admin.page": Key(
+            "bool",
+            True,
+            "API_ADMIN_PAGE",
+            "The admin's page at / for browsers, with a login by the admin's secret key; without that key "
+            "there is none.",
+        ),
+        "api.admin.show_content": Key(
+            "bool",
+            False,
+            "API_ADMIN_SHOWCONTENT",
+            "On the admin's page, files of jobs (recordings, transcripts) can be downloaded; otherwise only "
+            "their names and sizes are shown.",
         ),
         "api.admin_socket": Key(
             "str",
@@ -80,7 +117,7 @@ KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             2,
             "JOBS_MAXCONCURRENTJOBS",
             "Calls served at the same time; a recording and its transcription count once. auto: as many as "
-            "cores and memory allow.",
+            "cores and memory allow. With celery the workers' slots count, and this only where it is set.",
             words=("auto",),
         ),
         "jobs.failed_jobs_retention_time": Key(
@@ -93,7 +130,7 @@ KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "str",
             "1d",
             "JOBS_COMPLETEDJOBSRETENTIONTIME",
-            "How long record and log of a job that published everything are kept; same form.",
+            "How long record, log and artifacts of a job that published everything are kept; same form.",
         ),
         "jobs.admission_wait_s": Key(
             "float",
@@ -111,14 +148,47 @@ KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "int",
             2,
             "JOBS_POSTCALLSLOTS",
-            "Jobs that transcribe or upload after their call without holding a place, and retries of "
-            "unpublished results, each at most so many at a time.",
+            "Jobs that transcribe or upload after their call without holding a place (with celery: on each "
+            "worker), and retries of unpublished results, each at most so many at a time.",
+        ),
+        "jobs.client_limits.slots": Key(
+            "int",
+            0,
+            "JOBS_CLIENTLIMITS_SLOTS",
+            "Calls of one client at a time; a recording and its transcription count once. 0: as many as "
+            "there are places.",
+        ),
+        "jobs.client_limits.queue": Key(
+            "int",
+            100,
+            "JOBS_CLIENTLIMITS_QUEUE",
+            "Jobs of one client that may wait for a place; places go to the clients in rotation. 0: any "
+            "number.",
+        ),
+        "jobs.client_limits.disk": Key(
+            "size",
+            0,
+            "JOBS_CLIENTLIMITS_DISK",
+            "What the running jobs of one client may still write, by their bit rates and times: bytes, or "
+            "500MiB, 50GiB; 0 = any.",
+        ),
+        "jobs.client_limits.event_streams": Key(
+            "int",
+            100,
+            "JOBS_CLIENTLIMITS_EVENTSTREAMS",
+            "Streams of GET /events that one client may have at a time. 0: any number.",
         ),
         "jobs.outbox_max_age": Key(
             "str",
             "14d",
             "JOBS_OUTBOXMAXAGE",
             "How long publishing a result is tried again: 30m, 12h, 14d; 0 = for ever.",
+        ),
+        "jobs.stop_grace_s": Key(
+            "float",
+            300.0,
+            "JOBS_STOPGRACES",
+            "Seconds from the polite stop of a job to its kill; has to outlast the last upload.",
         ),
         "jobs.image_registry": Key(
             "str", "mattermost", "JOBS_IMAGEREGISTRY", "Registry that runner names must begin with."
@@ -163,6 +233,21 @@ KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "JOBS_NOPROXY",
             "NO_PROXY of every job: names and addresses that are reached directly, with commas.",
         ),
+        "jobs.copies_url": Key(
+            "str",
+            "",
+            "JOBS_COPIESURL",
+            "Where jobs copy their files to every five seconds, so that a lost host costs seconds only: "
+            "`s3://bucket/prefix`, by the service's own AWS_* variables, or `file:///directory`. "
+            "Empty: nowhere.",
+        ),
+        "jobs.allowed_site_urls": Key(
+            "list",
+            (),
+            "JOBS_ALLOWEDSITEURLS",
+            "The sites whose calls are served; a job for any other is refused. Empty: every site but those "
+            "at link-local and metadata addresses.",
+        ),
         "jobs.site_url_overrides": Key(
             "table",
             MappingProxyType({}),
@@ -175,119 +260,11 @@ KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "JOBS_EXTRAHOSTS",
             "name:address pairs that jobs in containers know, such as chat.example.com:10.0.0.5.",
         ),
-        "jobs.docker.output_logs": Key(
-            "bool",
-            False,
-            "JOBS_DOCKER_OUTPUTLOGS",
-            "Repeat the jobs' log lines in the service's log.",
-        ),
-        "jobs.docker.network": Key(
-            "str", "", "DOCKER_NETWORK", "Network mode of the job containers, such as host."
-        ),
-        "jobs.docker.host": Key("str", "", "DOCKER_HOST", "Address of the Docker Engine."),
-        "jobs.docker.memory": Key(
-            "size",
-            "8GiB",
-            "JOBS_DOCKER_MEMORY",
-            "What one job container may use; beyond it the job is killed. 0: no limit.",
-        ),
-        "jobs.docker.cpus": Key(
-            "float", 0.0, "JOBS_DOCKER_CPUS", "Cores that one job container may use. 0: no limit."
-        ),
-        "jobs.docker.pids": Key(
-            "int", 1024, "JOBS_DOCKER_PIDS", "Processes and threads of one job container."
-        ),
-        "jobs.docker.log_max_size": Key(
-            "size", "16MiB", "JOBS_DOCKER_LOGMAXSIZE", "What is kept of one container's log."
-        ),
-        "jobs.docker.pull_policy": Key(
-            "str",
-            "missing",
-            "JOBS_DOCKER_PULLPOLICY",
-            f"When images are pulled: {', '.join(PULL_POLICIES)}.",
-        ),
-        "jobs.docker.models_dir": Key(
-            "str",
-            "",
-            "JOBS_DOCKER_MODELSDIR",
-            "Directory on the engine's host, or name of a volume, with one folder per speech model; mounted "
-            "read-only at /models. Empty: the models in the image.",
-        ),
-        "jobs.docker.instance": Key(
-            "str",
-            "default",
-            "JOBS_DOCKER_INSTANCE",
-            "Label of this installation's containers: services that share an engine without sharing a store "
-            "must differ in it, replicas must not.",
-        ),
-        "jobs.kubernetes.jobs_resource_requirements": Key(
-            "any",
-            "",
-            "JOBS_KUBERNETES_JOBSRESOURCEREQUIREMENTS",
-            "Resource requirements per job type, as JSON or YAML.",
-        ),
-        "jobs.kubernetes.persistent_volume_claim_name": Key(
-            "str", "", "JOBS_KUBERNETES_PERSISTENTVOLUMECLAIMNAME", "Claim mounted at /data."
-        ),
-        "jobs.kubernetes.node_sysctls": Key(
-            "str", "", "JOBS_KUBERNETES_NODESYSCTLS", "Kernel parameters set on the job's node."
-        ),
-        "jobs.kubernetes.namespace": Key("str", "", "K8S_NAMESPACE", "Namespace of the jobs."),
-        "jobs.kubernetes.tolerations": Key(
-            "any",
-            "",
-            "K8S_JOB_POD_TOLERATIONS",
-            "Tolerations of the job pods, as JSON or YAML; empty: utilities=true:NoSchedule.",
-        ),
-        "jobs.kubernetes.tolerations_file": Key(
-            "str", "", "K8S_JOB_POD_TOLERATIONS_FILE", "File with those tolerations."
-        ),
-        "jobs.kubernetes.privileged": Key(
-            "bool", False, "SECURITY_CONTEXT_PRIVILEGED", "Run the job containers privileged."
-        ),
-        "jobs.process.jobs_dir": Key(
-            "str",
-            None,
-            "JOBS_PROCESS_JOBSDIR",
-            "Where process jobs keep their files; the default is jobs/ in the service's state directory.",
-        ),
-        "jobs.process.models_dir": Key(
-            "str",
-            "",
-            "JOBS_PROCESS_MODELSDIR",
-            "MODELS_DIR of process jobs: one directory per model size. Empty: the job's own default.",
-        ),
-        "jobs.process.recorder_command": Key(
-            "list",
-            (_PYTHON, "-m", "jobs.recorder"),
-            "JOBS_PROCESS_RECORDERCOMMAND",
-            "Program and arguments of a recording job.",
-        ),
-        "jobs.process.transcriber_command": Key(
-            "list",
-            (_PYTHON, "-m", "jobs.transcriber"),
-            "JOBS_PROCESS_TRANSCRIBERCOMMAND",
-            "Program and arguments of a transcribing job.",
-        ),
-        "jobs.process.stop_grace_s": Key(
-            "float",
-            300.0,
-            "JOBS_PROCESS_STOPGRACES",
-            "Seconds from the polite stop to the kill; has to outlast the last upload.",
-        ),
-        "jobs.process.memory_max": Key(
-            "size",
-            0,
-            "JOBS_PROCESS_MEMORYMAX",
-            "Resident memory of a job and all it has started, above which its shim kills it: bytes, or "
-            "8GiB; 0 = no limit.",
-        ),
-        "jobs.process.log_max_bytes": Key(
-            "int",
-            16 * 1024 * 1024,
-            "JOBS_PROCESS_LOGMAXBYTES",
-            "What is kept of one job's log: its first half and its newest part.",
-        ),
+        **INPUT_KEYS,
+        **BACKEND_KEYS,
+        **CELERY_KEYS,
+        **WATCHING_KEYS,
+        **AUDIT_KEYS,
         "logger.enable_console": Key(
             "bool", True, "LOGGER_ENABLECONSOLE", "Log to standard error."
         ),

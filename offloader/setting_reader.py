@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from foundation.layered_config import LayeredConfig, Problem
 from offloader.setting_keys import KEYS
+from offloader.setting_values import parse_retention, parse_size
 
 Value = TypeVar("Value")
 
@@ -51,6 +53,13 @@ class Reader:
             self.complain(name, f"{self[name]}: should be a number that is at least {least:g}")
         return value
 
+    def whole(self, name: str, least: int, most: int) -> int:
+        """A whole number in [least, most]."""
+        value = int(self[name])
+        if not least <= value <= most:
+            self.complain(name, f"{self[name]}: should be a whole number from {least} to {most}")
+        return value
+
     def parsed(self, name: str, parse: Callable[[Any], Value], *, stand_in: Value) -> Value:
         """What `parse` makes of the value; its ValueError becomes a complaint."""
         try:
@@ -58,6 +67,17 @@ class Reader:
         except ValueError as error:
             self.complain(name, str(error))
             return stand_in
+
+    def size(self, name: str, *, least: int = 0, or_zero: bool = False) -> int:
+        """A size in bytes; `or_zero`: 0 is fine though it is less than `least`."""
+        size = self.parsed(name, parse_size, stand_in=least)
+        if size < least and not (or_zero and size == 0):
+            self.complain(name, f"{self[name]!r}: should be at least {least} bytes")
+        return size
+
+    def retention(self, name: str) -> timedelta | None:
+        """A time to keep something; None: for ever."""
+        return self.parsed(name, parse_retention, stand_in=None)
 
     def complain(self, name: str, text: str) -> None:
         """Add a problem of the value of `name`."""

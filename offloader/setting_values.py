@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from clientauth.self_registration import Network
+
 _SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_PORTS = {"http": 80, "https": 443}
+_COPIES_URL = re.compile(r"s3://[^/@?#\s]+(/[^?#\s]*)?|file:///[^\s]+")
 
 
 def parse_retention(text: str) -> timedelta | None:
@@ -30,6 +34,16 @@ def parse_retention(text: str) -> timedelta | None:
         return None
     unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[match[2]]
     return int(match[1]) * unit
+
+
+def in_words(time: timedelta) -> str:
+    """A time as somebody would say it, whole numbers in the largest unit: 14 days, 12 hours."""
+    seconds = round(time.total_seconds())
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds and seconds % length == 0:
+            count = seconds // length
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds} seconds"
 
 
 def parse_size(value: int | str) -> int:
@@ -88,8 +102,18 @@ def parse_site_urls(entries: Mapping[str, Any]) -> dict[str, str]:
     return {normal_site_url(str(key)): normal_site_url(str(url)) for key, url in entries.items()}
 
 
+def parse_allowed_sites(entries: Sequence[str]) -> frozenset[str]:
+    """As `normal_site_url` writes them.
+
+    Raises:
+        ValueError: an entry that is no site URL.
+    """
+    return frozenset(normal_site_url(str(entry)) for entry in entries)
+
+
 def normal_site_url(url: str) -> str:
-    """`https://chat.example.com`: without the slash at its end, scheme and host in small letters.
+    """`https://chat.example.com`: without the slash at its end and the scheme's own port, scheme and host in
+    small letters.
 
     Raises:
         ValueError: not http or https, no host, or a path (calls-plugin.md 9: jobs refuse it).
@@ -100,12 +124,13 @@ def normal_site_url(url: str) -> str:
         port = parts.port
     except ValueError as error:
         raise ValueError(wanted) from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError(wanted)
     if parts.path or parts.query or parts.fragment or parts.username is not None:
         raise ValueError(wanted)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
+    usual = port is None or port == _PORTS[parts.scheme]
+    return f"{parts.scheme}://{host}" + ("" if usual else f":{port}")
 
 
 def parse_proxy(url: str) -> str:
@@ -126,6 +151,49 @@ def parse_proxy(url: str) -> str:
     if not usable:
         raise ValueError("should be the URL of an HTTP proxy, such as http://proxy:3128")
     return full
+
+
+def parse_copies_url(url: str) -> str:
+    """`s3://bucket[/prefix]`, `file:///directory`, or empty (docs/copies.md).
+
+    Raises:
+        ValueError: another form; the value is not shown, since it may hold a key.
+    """
+    url = url.strip()
+    if url and not _COPIES_URL.fullmatch(url):
+        raise ValueError(
+            "should be s3://BUCKET[/PREFIX] or file:///DIRECTORY; keys go into AWS_* variables"
+        )
+    return url
+
+
+def parse_networks(entries: Iterable[Any]) -> tuple[Network, ...]:
+    """Addresses and networks (`10.1.0.0/16`, `fd00::/8`).
+
+    Raises:
+        ValueError: an entry that is none.
+    """
+    networks: list[Network] = []
+    for entry in entries:
+        try:
+            networks.append(ipaddress.ip_network(str(entry).strip()))
+        except ValueError as error:
+            raise ValueError(
+                f"{entry!r}: should be an address or a network, such as 10.1.2.3 or 10.1.0.0/16"
+            ) from error
+    return tuple(networks)
+
+
+def parse_client_ids(entries: Iterable[Any]) -> frozenset[str]:
+    """IDs of clients.
+
+    Raises:
+        ValueError: an entry that can be none.
+    """
+    for entry in entries:
+        if not isinstance(entry, str) or not entry.strip() or ":" in entry:
+            raise ValueError(f"{entry!r}: should be a client ID: a text without a colon")
+    return frozenset(str(entry).strip() for entry in entries)
 
 
 def _is_address(text: str) -> bool:

@@ -9,13 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from clientauth.self_registration import SelfRegistration
 from foundation.layered_config import ConfigError, LayeredConfig, Problem, read_layers
-from offloader.capacity_auto import calls_that_fit, read_machine
+from offloader.setting_audit import read_audit
+from offloader.setting_celery import (
+    CelerySettings,
+    WorkerSettings,
+    celery_defaults,
+    read_worker,
+)
 from offloader.setting_groups import (
     ApiSettings,
     DockerSettings,
@@ -26,34 +32,48 @@ from offloader.setting_groups import (
     Settings,
     TlsSettings,
 )
-from offloader.setting_keys import API_TYPES, KEYS, LOG_LEVELS, PULL_POLICIES
+from offloader.setting_jobs import read_jobs
+from offloader.setting_keys import KEYS, LOG_LEVELS
+from offloader.setting_kubernetes import KubernetesSettings
 from offloader.setting_reader import Reader
 from offloader.setting_values import (
-    parse_extra_hosts,
+    parse_client_ids,
+    parse_networks,
     parse_proxy,
-    parse_retention,
-    parse_site_urls,
-    parse_size,
     split_address,
+)
+from offloader.setting_watching import (
+    NotifySettings,
+    TracingSettings,
+    read_notify,
+    read_tracing,
 )
 
 __all__ = [
+    "SHORT_KEY",
     "ApiSettings",
+    "CelerySettings",
     "DockerSettings",
     "JobsSettings",
+    "KubernetesSettings",
     "LoggerSettings",
     "NetworkSettings",
+    "NotifySettings",
     "ProcessSettings",
     "Reading",
     "Settings",
     "TlsSettings",
+    "TracingSettings",
+    "WorkerSettings",
     "default_state_dir",
     "load_settings",
     "read_settings",
 ]
 
-_SWEPT: Final = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev/shm"))
+SWEPT: Final = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev/shm"))  # nosec B108  # compared, not used
 """Emptied by the system, at the next start at the latest."""
+SHORT_KEY: Final = 16
+"""Characters of an admin's key below which it may be guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +107,20 @@ def read_settings(path: Path, environ: Mapping[str, str]) -> Reading:
     config = read_layers(KEYS, path=path, environ=environ)
     defaults = _machine_defaults(config, environ)
     reader = Reader(config, path, defaults=defaults)
+    api = _api(reader)
+    data_source = reader.text("store.data_source", "DataSource")
+    tracing = read_tracing(reader, environ)
+    jobs = read_jobs(reader, environ, tracing, state_dir=default_state_dir(environ))
     settings = Settings(
-        api=_api(reader),
-        data_source=reader.text("store.data_source", "DataSource"),
-        jobs=_jobs(reader, environ),
+        api=api,
+        data_source=data_source,
+        jobs=jobs,
+        worker=read_worker(reader),
         logger=_logger(reader),
-        warnings=_warnings(path, config, environ, data_source=reader["store.data_source"]),
+        warnings=_warnings(path, config, environ, reader),
+        tracing=tracing,
+        notify=_notify(reader, jobs.network),
+        audit=read_audit(reader),
     )
     return Reading(
         settings=settings,
@@ -120,18 +148,22 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
 def _machine_defaults(config: LayeredConfig, environ: Mapping[str, str]) -> dict[str, Any]:
     state_dir = default_state_dir(environ)
     data_source = config.values["store.data_source"] or str(state_dir / "offloader.db")
-    socket = state_dir / "offloader.sock"
+    socket, audit = state_dir / "offloader.sock", state_dir / "offloader.audit.jsonl"
     if "://" not in data_source:
         store = Path(data_source)
-        inside = store.is_dir() or data_source.endswith("/")
+        inside = os.path.isdir(store) or data_source.endswith("/")
         socket = store / "offloader.sock" if inside else store.with_suffix(".sock")
+        audit = socket.with_suffix(".audit.jsonl")
     return {
         "store.data_source": str(state_dir / "offloader.db"),
         "api.admin_socket": str(socket.absolute()),
+        "audit.file": str(audit.absolute()),
         "jobs.process.jobs_dir": str(state_dir / "jobs"),
+        "jobs.process.stop_grace_s": config.values["jobs.stop_grace_s"],
         "jobs.http_proxy": _own_proxy(environ, "HTTP_PROXY"),
         "jobs.https_proxy": _own_proxy(environ, "HTTPS_PROXY"),
         "jobs.no_proxy": environ.get("NO_PROXY") or environ.get("no_proxy", ""),
+        **celery_defaults(config.values),
     }
 
 
@@ -170,90 +202,25 @@ def _api(reader: Reader) -> ApiSettings:
         admin_secret_key=reader["api.security.admin_secret_key"],
         allow_self_registration=reader["api.security.allow_self_registration"],
         expiration_minutes=reader[expiration],
+        admin_page=reader["api.admin.page"],
+        admin_show_content=reader["api.admin.show_content"],
         admin_socket=Path(socket).absolute() if socket else None,
         admin_socket_wanted=reader.given("api.admin_socket"),
+        trusted_proxies=reader.parsed("api.http.trusted_proxies", parse_networks, stand_in=()),
+        self_registration=SelfRegistration(
+            reader.parsed("api.security.allowed_clients", parse_client_ids, stand_in=frozenset()),
+            reader.parsed("api.security.allowed_networks", parse_networks, stand_in=()),
+        ),
     )
 
 
-def _jobs(reader: Reader, environ: Mapping[str, str]) -> JobsSettings:
-    if reader["jobs.api_type"] not in API_TYPES:
-        text = f"invalid APIType value: {reader['jobs.api_type']}: should be one of {' '.join(API_TYPES)}"
-        reader.complain("jobs.api_type", text)
-    post_call_slots = int(reader.at_least("jobs.post_call_slots", 0))
-    return JobsSettings(
-        api_type=reader["jobs.api_type"],
-        max_concurrent_jobs=_max_concurrent_jobs(reader, post_call_slots),
-        failed_jobs_retention=_retention(reader, "jobs.failed_jobs_retention_time"),
-        completed_jobs_retention=_retention(reader, "jobs.completed_jobs_retention_time"),
-        admission_wait_s=reader.at_least("jobs.admission_wait_s", 0),
-        min_free_disk_bytes=_size(reader, "jobs.min_free_disk") or None,
-        post_call_slots=post_call_slots,
-        outbox_max_age=_retention(reader, "jobs.outbox_max_age"),
-        image_registry=reader["jobs.image_registry"],
-        runner_images=_texts(reader, "jobs.runner_images"),
-        use_reference_images=reader["jobs.use_reference_images"],
-        check_runners="true" not in (environ.get("DEV_MODE"), environ.get("TEST_MODE")),
-        network=_network(reader),
-        docker=_docker(reader),
-        kubernetes=reader.group("jobs.kubernetes."),
-        process=_process(reader),
-    )
-
-
-def _max_concurrent_jobs(reader: Reader, post_call_slots: int) -> int:
-    value = reader["jobs.max_concurrent_jobs"]
-    if value == "auto":
-        own_limits = reader["jobs.api_type"] == "process"
-        return calls_that_fit(read_machine(own_limits=own_limits), post_call_slots=post_call_slots)
-    if value <= 0:
-        text = "invalid MaxConcurrentJobs value: should be greater than zero"
-        reader.complain("jobs.max_concurrent_jobs", text)
-    return int(value)
-
-
-def _network(reader: Reader) -> NetworkSettings:
-    ca_cert_file = reader["jobs.ca_cert_file"]
-    none: dict[str, str] = {}
-    overrides = reader.parsed("jobs.site_url_overrides", parse_site_urls, stand_in=none)
-    return NetworkSettings(
-        ca_cert_file=Path(ca_cert_file).absolute() if ca_cert_file else None,
-        http_proxy=reader.parsed("jobs.http_proxy", parse_proxy, stand_in=""),
-        https_proxy=reader.parsed("jobs.https_proxy", parse_proxy, stand_in=""),
-        no_proxy=reader["jobs.no_proxy"],
-        site_url_overrides=MappingProxyType(overrides),
-        extra_hosts=reader.parsed("jobs.extra_hosts", parse_extra_hosts, stand_in=()),
-    )
-
-
-def _docker(reader: Reader) -> DockerSettings:
-    policy = reader["jobs.docker.pull_policy"]
-    if policy not in PULL_POLICIES:
-        text = f'"{policy}": should be one of {" ".join(PULL_POLICIES)}'
-        reader.complain("jobs.docker.pull_policy", text)
-    return DockerSettings(
-        output_logs=reader["jobs.docker.output_logs"],
-        network=reader["jobs.docker.network"],
-        host=reader["jobs.docker.host"],
-        memory_bytes=_size(reader, "jobs.docker.memory", least=256 << 20, or_zero=True) or None,
-        cpus=reader.at_least("jobs.docker.cpus", 0) or None,
-        pids=int(reader.at_least("jobs.docker.pids", 64)),
-        log_max_bytes=_size(reader, "jobs.docker.log_max_size", least=64 << 10),
-        pull_policy=policy,
-        models_dir=reader["jobs.docker.models_dir"],
-        instance=reader.text("jobs.docker.instance", "Instance"),
-    )
-
-
-def _process(reader: Reader) -> ProcessSettings:
-    models_dir = reader["jobs.process.models_dir"]
-    return ProcessSettings(
-        jobs_dir=Path(reader.text("jobs.process.jobs_dir", "JobsDir")).absolute(),
-        models_dir=str(Path(models_dir).absolute()) if models_dir else "",
-        recorder_command=_command(reader, "jobs.process.recorder_command"),
-        transcriber_command=_command(reader, "jobs.process.transcriber_command"),
-        stop_grace_s=reader.at_least("jobs.process.stop_grace_s", 0),
-        log_max_bytes=int(reader.at_least("jobs.process.log_max_bytes", 64 << 10, below=2**40)),
-        memory_max_bytes=_size(reader, "jobs.process.memory_max", least=64 << 20, or_zero=True),
+def _notify(reader: Reader, network: NetworkSettings) -> NotifySettings:
+    return read_notify(
+        reader,
+        ca_cert_file=network.ca_cert_file,
+        http_proxy=network.http_proxy,
+        https_proxy=network.https_proxy,
+        no_proxy=network.no_proxy,
     )
 
 
@@ -269,47 +236,23 @@ def _logger(reader: Reader) -> LoggerSettings:
             reader.complain(f"logger.{target}_level", text)
     if values["enable_file"]:
         reader.text("logger.file_location", "FileLocation")
-    values["file_max_bytes"] = _size(reader, "logger.file_max_size", least=64 << 10)
+    values["file_max_bytes"] = reader.size("logger.file_max_size", least=64 << 10)
     del values["file_max_size"]
-    values["file_max_age"] = _retention(reader, "logger.file_max_age")
+    values["file_max_age"] = reader.retention("logger.file_max_age")
     values["file_keep"] = int(reader.at_least("logger.file_keep", 1, below=1000))
     asked = reader.given("logger.enable_file") or reader.given("logger.file_location")
     return LoggerSettings(**values, file_wanted=asked)
 
 
-def _size(reader: Reader, name: str, *, least: int = 0, or_zero: bool = False) -> int:
-    size = reader.parsed(name, parse_size, stand_in=least)
-    if size < least and not (or_zero and size == 0):
-        reader.complain(name, f"{reader[name]!r}: should be at least {least} bytes")
-    return size
-
-
-def _retention(reader: Reader, name: str) -> timedelta | None:
-    return reader.parsed(name, parse_retention, stand_in=None)
-
-
-def _command(reader: Reader, name: str) -> tuple[str, ...]:
-    command = tuple(reader[name])
-    if not command or not all(isinstance(part, str) and part for part in command):
-        reader.complain(name, "should be a list of texts: the program, then its arguments")
-    return command
-
-
-def _texts(reader: Reader, name: str) -> Mapping[str, str]:
-    table = reader[name]
-    if not all(isinstance(value, str) and value for value in table.values()):
-        reader.complain(name, "should be a table of texts that are not empty")
-    return MappingProxyType(dict(table))
-
-
 def _warnings(
-    path: Path, config: LayeredConfig, environ: Mapping[str, str], *, data_source: str
+    path: Path, config: LayeredConfig, environ: Mapping[str, str], reader: Reader
 ) -> tuple[str, ...]:
+    data_source = reader["store.data_source"]
     warnings = [f"{path}: unknown key {name}: it has no effect" for name in config.unknown]
     if not config.file_found:
         warnings.append(f"{path}: no such file: defaults and environment apply")
     place = Path(data_source).absolute()
-    if "://" not in data_source and any(swept in place.parents for swept in _SWEPT):
+    if "://" not in data_source and any(swept in place.parents for swept in SWEPT):
         warnings.append(
             f"store.data_source: {data_source}: the system empties this place from time to time; "
             "put the database where it lasts, such as /var/lib/calls-offloader"
@@ -322,4 +265,24 @@ def _warnings(
             and not _own_proxy(environ, name)
         ):
             warnings.append(f"environment {name}: no HTTP proxy: jobs go without; set {key}")
+    admin_key = "api.security.admin_secret_key"
+    if reader["api.security.enable_admin"] and 0 < len(reader[admin_key]) < SHORT_KEY:
+        warnings.append(
+            f"{admin_key}: has {len(reader[admin_key])} characters, should have {SHORT_KEY} or more: whoever "
+            "guesses it may read recordings and stop jobs; openssl rand -base64 32 makes one"
+        )
+    if _lost_with_its_host(reader):
+        warnings.append(
+            f"jobs.copies_url: empty with jobs.api_type {reader['jobs.api_type']}: a node that is lost "
+            "takes the recordings of its calls with it; set it, such as s3://BUCKET"
+        )
     return tuple(warnings)
+
+
+def _lost_with_its_host(reader: Reader) -> bool:
+    """What jobs have recorded lies on hosts of their own, and nowhere else."""
+    elsewhere = reader["jobs.copies_url"] or (
+        reader["jobs.api_type"] == "kubernetes"
+        and reader["jobs.kubernetes.persistent_volume_claim_name"]
+    )
+    return reader["jobs.api_type"] in ("celery", "kubernetes") and not elsewhere

@@ -1,14 +1,16 @@
 """Watches the jobs: what the backend sees becomes their state; deadlines, retention, adoption, shutdown.
 
-One task, one look at every live job per second. The deadline is computed from the store, so it holds
-over restarts; within a process it then runs on the monotonic clock, so a wall clock that jumps neither
-kills a job nor lets it run on.
+One look at every live job per second (of thousands, at some: `looks`). A round waits only a moment for hosts
+that do not answer: what is known of the others' jobs is not to depend on them. The deadline is computed from
+the store, so it holds over restarts; within a process it then runs on the monotonic clock, so a wall clock
+that jumps neither kills a job nor lets it run on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -17,20 +19,30 @@ from foundation.clock import Clock
 from foundation.logs import get_logger
 from offloader.backends.base import Backend, Phase
 from offloader.errors import BackendError
-from offloader.figures import TAIL_BYTES, newest_figures, tells_that_the_call_is_over
-from offloader.lifecycle import call_over, host_lost, launched, not_started, observed, told_to_stop
-from offloader.models import Job, JobState, Publication, StopReason, Workload
-from offloader.orphans import sweep_orphans
-from offloader.outbox import Outbox, entry_of
+from offloader.failure_log import in_its_own_words
+from offloader.failures import failure_fields, failure_of
+from offloader.lifecycle import observed, told_to_stop
+from offloader.log_watch import LogWatch
+from offloader.looks import Looks, look_at_all
+from offloader.lost_jobs import LostJobs
+from offloader.models import Job, JobState, StopReason
+from offloader.outbox import Outbox
+from offloader.patience import Patience
+from offloader.retranscription import Retranscriber
 from offloader.settings import JobsSettings
-from offloader.store.base import Claim, JobStore, Lease
+from offloader.store.base import LEASE_TTL_S, Claim, JobStore, Lease, SecretStore, is_elsewhere
+from offloader.unlaunched import Unlaunched
+from offloader.upkeep import Upkeep
 
 POLL_INTERVAL_S: Final = 1.0
+_DRAIN_POLL_S: Final = 0.25
 _FIGURES_EVERY_NS: Final = 5_000_000_000
 _COMPLAIN_EVERY_NS: Final = 60_000_000_000
-_RETENTION_EVERY_NS: Final = 60_000_000_000
-_ORPHANS_EVERY_NS: Final = 3600_000_000_000
-_HOST_MAY_RETURN: Final = timedelta(days=7)
+_ROUND_WAITS_S: Final = 3.0
+"""For each of its parts."""
+_RENEW_EVERY_S: Final = LEASE_TTL_S / 4
+_LAST_LOG_S: Final = 2.0
+"""For the log of a lost job, whose host may not answer."""
 _HURRY_GRACE_S: Final = 10.0
 """What a second signal leaves the jobs: enough to close a file, not to upload it (salvage does that)."""
 
@@ -51,35 +63,57 @@ class Supervisor:
         forget: Callable[[Job], Awaitable[None]],
         outbox: Outbox,
         lease: Lease | None = None,
+        retranscriber: Retranscriber | None = None,
+        lost: LostJobs | None = None,
+        secrets: SecretStore | None = None,
     ) -> None:
-        """`lease`: what this replica is to others on the same database; None: there are none."""
-        self._settings = settings
+        """`lease`: what this replica is to others on the same database; None: there are none.
+        `retranscriber` None: nothing is transcribed again. `lost` None: nothing is copied. `secrets` None: no
+        tokens are kept."""
         self._store = store
         self._backend = backend
         self._clock = clock
         self._stop_grace_s = stop_grace_s
-        self._forget = forget
-        self._outbox = outbox
         self._lease = lease
+        self._lost = lost or LostJobs(backend, None)
         self._draining = False
+        self._round = asyncio.Lock()
+        self._looking = Patience(_ROUND_WAITS_S)
+        self._looked_at: set[str] = set()
+        """Jobs of which a look is under way."""
+        self._upkeep = Upkeep(
+            settings=settings,
+            store=store,
+            backend=backend,
+            clock=clock,
+            forget=forget,
+            outbox=outbox,
+            retranscriber=retranscriber,
+            lease=lease,
+            secrets=secrets,
+        )
+        self._keeping = Patience(_ROUND_WAITS_S)
+        """Publications and removals: one after another, never two rounds of them at once."""
+        self._claimed_ns = clock.monotonic_ns()
+        self._unlaunched = Unlaunched(
+            store=store,
+            backend=backend,
+            finish=self._finish,
+            is_elsewhere=self._is_elsewhere,
+            now=self._now,
+        )
+        self._adopting = Patience(_ROUND_WAITS_S)
         self._deadline_ns: dict[str, int] = {}
-        self._figures: dict[str, Mapping[str, float]] = {}
-        self._figures_read_ns: dict[str, int] = {}
+        self._logs = LogWatch(backend=backend, store=store, room_made=self._tell_of_room)
+        self._looks = Looks(logs_every_ns=_FIGURES_EVERY_NS)
         self._check_failed_ns: dict[str, int] = {}
         """When a job that cannot be looked at was last complained about."""
-        self._retention_ns: int | None = None
-        self._orphans_ns: int | None = None
-        self._on_finished: list[Callable[[Job], None]] = []
         self._on_room: list[Callable[[], None]] = []
 
     @property
-    def figures(self) -> Mapping[str, Mapping[str, float]]:
-        """The newest metrics of every live job that has reported any, by job ID."""
-        return self._figures
-
-    def on_finished(self, observer: Callable[[Job], None]) -> None:
-        """Call `observer` with each job that finishes."""
-        self._on_finished.append(observer)
+    def logs(self) -> LogWatch:
+        """What live jobs tell."""
+        return self._logs
 
     def on_room(self, observer: Callable[[], None]) -> None:
         """Call `observer` whenever a job has given up its place."""
@@ -87,54 +121,101 @@ class Supervisor:
 
     async def run(self) -> None:
         """Watch until cancelled. A round that fails is logged, and the next one comes."""
-        while True:
-            try:
-                await self.check()
-            except Exception:
-                log.exception("supervisor.round_failed")
-            await asyncio.sleep(POLL_INTERVAL_S)
+        renewing = asyncio.create_task(self._renew(), name="lease")
+        try:
+            while True:
+                try:
+                    await self.check()
+                except Exception:
+                    log.exception("supervisor.round_failed")
+                await asyncio.sleep(POLL_INTERVAL_S)
+        finally:
+            renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewing
+            for patience in (self._adopting, self._looking, self._keeping):
+                await patience.aclose()
 
     async def recover(self) -> None:
         """Before the first job is admitted: adopt what an earlier process left.
 
         Jobs with a stored workload need nothing; those whose launch was not stored are looked for on the
-        backend. Workloads of no job are the sweep's business.
+        backend. Where its jobs outlive the service, the rounds do that as soon as it answers: an engine or a
+        broker that is away for a while harms no job. Workloads of no job are the sweep's business.
+
+        Raises:
+            BackendError: a backend whose jobs end with the service cannot be asked.
         """
-        found = await self._backend.adopt()
         jobs = (await self._mine()).live
-        await self._settle_pending(jobs, found)
+        if self._backend.ends_with_service:
+            found = await self._backend.adopt()
+            for job in jobs:
+                await self._unlaunched.settle(job, found)
+        else:
+            self._unlaunched.add(jobs)
         if jobs:
             log.info("supervisor.adopted", jobs=[job.id for job in jobs])
 
     async def check(self) -> None:
-        """Look at every live job once; now and then, at what has been kept long enough."""
+        """Look at every live job once; now and then, at what has been kept long enough. A round waits for
+        the one before: two at once would start the same publication twice."""
+        async with self._round:
+            await self._check()
+
+    async def _check(self) -> None:
         mine = await self._mine(take=not self._draining)
-        if mine.taken:
-            await self._take_over(mine)
-        for job in mine.live:
-            if self._is_elsewhere(job):
-                await self._finish(job, partial(host_lost, now=self._now()))
+        await self._take_over(mine)
+        await look_at_all(list(filter(self._is_elsewhere, mine.live)), self._lose)
+        await self._look_at(mine.live)
+        if not self._keeping.busy:
+            await self._keeping.run(self._upkeep.round(mine, draining=self._draining))
+
+    async def _renew(self) -> None:
+        """Stay the owner of what is ours while a round takes long, which renews it at its beginning."""
+        while self._lease is not None:
+            await asyncio.sleep(_RENEW_EVERY_S)
+            if self._clock.monotonic_ns() - self._claimed_ns < int(_RENEW_EVERY_S * 1e9):
                 continue
-            if job.workload is None:
-                continue  # its launch is under way
             try:
-                await self._check_job(job)
+                await self._store.claim(self._lease, take=False)
+            except Exception:
+                log.exception("supervisor.lease_not_renewed")
+
+    async def _lose(self, job: Job) -> None:
+        assert self._lease is not None
+        try:
+            step = await self._lost.host_lost(job, here=self._lease.host, now=self._now())
+        except BackendError as error:
+            self._tell_of_failed_check(job, error)
+            return
+        await self._finish(job, step)
+
+    async def _look_at(self, live: Sequence[Job]) -> None:
+        # Without a workload its launch is under way.
+        here = [job for job in live if job.workload is not None and not self._is_elsewhere(job)]
+        chosen, read = self._looks.turn(here, now_ns=self._clock.monotonic_ns())
+
+        async def look(job: Job) -> None:
+            try:
+                await self._check_job(job, read_log=job.id in read)
                 self._check_failed_ns.pop(job.id, None)
             except BackendError as error:
                 self._tell_of_failed_check(job, error)
-        await self._outbox.check(mine.unpublished if self._lease else None)
-        now_ns = self._clock.monotonic_ns()
-        if self._retention_ns is None or now_ns - self._retention_ns >= _RETENTION_EVERY_NS:
-            self._retention_ns = now_ns
-            await self._sweep()
-        if self._orphans_ns is None or now_ns - self._orphans_ns >= _ORPHANS_EVERY_NS:
-            self._orphans_ns = now_ns
-            await sweep_orphans(
-                backend=self._backend,
-                store=self._store,
-                kept_for=self._settings.failed_jobs_retention,
-                now=self._now(),
-            )
+            finally:
+                self._looked_at.discard(job.id)
+                begun.discard(job.id)  # the next round may begin with it
+
+        new = [job for job in chosen if job.id not in self._looked_at]
+        begun = {job.id for job in new}
+
+        async def look_at_new() -> None:
+            try:
+                await look_at_all(new, look)
+            finally:
+                self._looked_at -= begun  # also those that it did not come to
+
+        self._looked_at |= begun
+        await self._looking.run(look_at_new())
 
     async def stop(self, job: Job, *, reason: StopReason, grace_s: float | None = None) -> None:
         """Tell a job to end; it is killed after the grace. Repeating it changes nothing.
@@ -162,58 +243,60 @@ class Supervisor:
             for job in live:
                 try:
                     if job.workload is not None:
-                        await self._check_job(job)  # it may have ended by itself just now
+                        # It may have ended by itself just now.
+                        await self._check_job(job, read_log=False)
                     await self.stop(job, reason=StopReason.REQUESTED, grace_s=grace_s)
                 except BackendError as error:
                     log.error("job.stop_failed", job_id=job.id, error=str(error))
-            await asyncio.sleep(POLL_INTERVAL_S / 4)
+            await asyncio.sleep(_DRAIN_POLL_S)
 
     async def _mine(self, *, take: bool = True) -> Claim:
         """What this process watches over: everything, unless there are other replicas."""
         if self._lease is None:
             return Claim(live=await self._store.live(), unpublished=())
         mine = await self._store.claim(self._lease, take=take)
+        self._claimed_ns = self._clock.monotonic_ns()
         ids = {job.id for job in mine.live}
-        for job_id in [job_id for job_id in self._figures_read_ns if job_id not in ids]:
+        for job_id in {*self._deadline_ns, *self._logs.figures} - ids:
             self._unwatch(job_id)  # another replica's by now
         return mine
 
     async def _take_over(self, mine: Claim) -> None:
-        """Jobs of a replica that is gone; the launch of some may not have been stored."""
-        log.info("supervisor.taken_over", jobs=sorted(mine.taken))
-        taken = [job.id for job in mine.live if job.id in mine.taken and job.workload is None]
-        if taken:
-            found = await self._backend.adopt()
-            # Looked at again: their owner may only have been slow.
-            pending = [job for job_id in taken if (job := await self._store.get(job_id))]
-            await self._settle_pending(pending, found)
-
-    async def _settle_pending(self, jobs: Sequence[Job], found: Mapping[str, Workload]) -> None:
-        """Nobody launches these any more: what was launched is on the backend."""
-        for job in jobs:
-            if job.state is not JobState.PENDING or self._is_elsewhere(job):
-                continue
-            if job.id in found:
-                await self._store.change(job.id, partial(launched, workload=found[job.id]))
-            else:
-                detail = "the service ended before it could launch the job"
-                await self._finish(job, partial(not_started, detail=detail, now=self._now()))
+        if mine.taken:
+            log.info("supervisor.taken_over", jobs=sorted(mine.taken))
+            self._unlaunched.add(job for job in mine.live if job.id in mine.taken)
+        if self._unlaunched.waiting and not self._adopting.busy:
+            await self._adopting.run(self._unlaunched.look())
 
     def _is_elsewhere(self, job: Job) -> bool:
         """It ran on another host, which has not been heard of for too long."""
-        return self._lease is not None and job.host not in ("", self._lease.host)
+        return is_elsewhere(job, self._lease)
 
-    async def _check_job(self, job: Job) -> None:
+    async def _check_job(self, job: Job, *, read_log: bool) -> None:
         assert job.workload is not None
         observation = await self._backend.poll(job.workload)
         ended = observation.phase in (Phase.EXITED, Phase.LOST)
-        await self._read_figures(job, now_or_never=ended)
-        figures = self._figures.get(job.id, {})
+        if observation.stale and not ended:
+            return  # its host is silent, and nothing new is to be had there
+        tail = b""
+        if observation.phase is Phase.LOST:
+            # Its log may be out of reach with it.
+            with contextlib.suppress(BackendError, TimeoutError):
+                async with asyncio.timeout(_LAST_LOG_S):
+                    tail = await self._logs.read(job, ended=True)
+        elif read_log or ended:
+            tail = await self._logs.read(job, ended=ended)
+        figures = self._logs.figures.get(job.id, {})
+        if ended:
+            observation = await self._lost.end_of(job, observation)
+            observation = in_its_own_words(observation, figures=figures, log_tail=tail)
         step = partial(observed, observation=observation, figures=figures, now=self._now())
         if ended:
             await self._finish(job, step)
             return
-        seen = await self._store.change(job.id, step)
+        seen = job
+        if step(job) != job:  # nearly always nothing is new, and then nothing is asked of the store
+            seen = await self._store.change(job.id, step)
         if seen.detail and seen.detail != job.detail:
             log.warning("job.degraded", job_id=job.id, detail=seen.detail)
         if seen.state is JobState.STOPPING:
@@ -234,6 +317,7 @@ class Supervisor:
         finished = await self._store.change(job.id, step)
         self._unwatch(job.id)
         assert finished.stop_reason is not None
+        failure = failure_of(finished)
         log.info(
             "job.finished",
             job_id=job.id,
@@ -242,19 +326,14 @@ class Supervisor:
             exit_code=finished.exit_code,
             unpublished=finished.unpublished,
             detail=finished.detail,
+            **({} if failure is None else failure_fields(failure)),
         )
-        for observer in self._on_finished:
-            observer(finished)
         self._tell_of_room()
 
     def _unwatch(self, job_id: str) -> None:
-        for known in (
-            self._deadline_ns,
-            self._figures,
-            self._figures_read_ns,
-            self._check_failed_ns,
-        ):
-            known.pop(job_id, None)
+        self._logs.forget(job_id)
+        self._deadline_ns.pop(job_id, None)
+        self._check_failed_ns.pop(job_id, None)
 
     def _tell_of_room(self) -> None:
         for observer in self._on_room:
@@ -266,46 +345,6 @@ class Supervisor:
             left_ns = int(left / timedelta(microseconds=1)) * 1000
             self._deadline_ns[job.id] = self._clock.monotonic_ns() + left_ns
         return self._deadline_ns[job.id]
-
-    async def _read_figures(self, job: Job, *, now_or_never: bool) -> None:
-        now_ns = self._clock.monotonic_ns()
-        last_ns = self._figures_read_ns.get(job.id)
-        due = last_ns is None or now_ns - last_ns >= _FIGURES_EVERY_NS
-        if not (due or now_or_never) or job.workload is None:
-            return
-        self._figures_read_ns[job.id] = now_ns
-        tail = b"".join(
-            [chunk async for chunk in self._backend.logs(job.workload, tail_bytes=TAIL_BYTES)]
-        )
-        figures = newest_figures(tail)
-        if figures is not None:
-            self._figures[job.id] = figures
-        if not job.post_call and tells_that_the_call_is_over(tail):
-            await self._store.change(job.id, call_over)
-            log.info("job.call_over", job_id=job.id, type=job.spec.type.value)
-            self._tell_of_room()
-            await self._backend.lower(job.workload)
-
-    async def _sweep(self) -> None:
-        now = self._now()
-        settings = self._settings
-        kept = [d for d in (settings.completed_jobs_retention, settings.failed_jobs_retention) if d]
-        if not kept:
-            return
-        for job in await self._store.finished_before(now - min(kept)):
-            if job.unpublished and entry_of(job).publication is not Publication.UNPUBLISHABLE:
-                continue  # never before it is published or given up
-            clean = job.exit_code == 0 and not job.unpublished
-            keep = settings.completed_jobs_retention if clean else settings.failed_jobs_retention
-            assert job.stopped_at is not None
-            if keep is not None and self._is_elsewhere(job):
-                keep += _HOST_MAY_RETURN  # only there its files can be removed with it
-            if keep is None or now - job.stopped_at < keep:
-                continue
-            try:
-                await self._forget(job)
-            except BackendError as error:
-                log.error("job.removal_failed", job_id=job.id, error=str(error))
 
     def _now(self) -> datetime:
         return self._clock.utc_now()

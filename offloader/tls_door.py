@@ -11,9 +11,12 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, cast
+
+from offloader.tls_order import MOST_WAITING, NewestFirst
 
 Address = tuple[str, int]
 Adopt = Callable[[socket.socket, Address], Coroutine[Any, Any, None]]
@@ -23,6 +26,10 @@ HANDSHAKE_S: Final = 10.0
 _SHUTDOWN_S: Final = 2.0
 _JOIN_S: Final = 5.0
 _NO_DESCRIPTORS_S: Final = 0.2
+_ACCEPTED_AT_ONCE: Final = 32
+_SWITCH_S: Final = 0.0005
+"""How long a busy thread keeps Python's lock when another one wants it. A handshake lets go of it a dozen
+times: with the usual 5 ms each time, a flood of requests to the service would hold up every handshake."""
 
 
 class TlsDoor:
@@ -43,6 +50,10 @@ class TlsDoor:
         self._thread = threading.Thread(target=self._run, name="tls-door", daemon=True)
         self._service: asyncio.AbstractEventLoop | None = None
         self._acceptors: list[asyncio.Task[None]] = []
+        self._silent: dict[socket.socket, asyncio.TimerHandle] = {}
+        """Connected, and have not said anything yet; oldest first."""
+        self._waiting: NewestFirst[socket.socket] = NewestFirst()
+        self._somebody_waits = asyncio.Event()
         self._shaking: set[asyncio.Task[None]] = set()
         self._passages: set[_Outside] = set()
 
@@ -72,6 +83,7 @@ class TlsDoor:
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def _run(self) -> None:
+        sys.setswitchinterval(_SWITCH_S)
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
@@ -83,18 +95,54 @@ class TlsDoor:
         for sock in self._sockets:
             sock.setblocking(False)
             self._acceptors.append(self._loop.create_task(self._accept(sock)))
+        self._acceptors.append(self._loop.create_task(self._begin_handshakes()))
 
     async def _accept(self, sock: socket.socket) -> None:
-        """One by one: whoever is connected already is served between two of a thousand handshakes."""
+        """Many at once of those who knock: the system's own queue is first come, first served."""
         while True:
             try:
-                connection, _ = await self._loop.sock_accept(sock)
+                self._let_in(*await self._loop.sock_accept(sock))
+                for _ in range(_ACCEPTED_AT_ONCE - 1):
+                    self._let_in(*sock.accept())
+                await asyncio.sleep(0)
+            except BlockingIOError:
+                continue
             except OSError:
                 await asyncio.sleep(_NO_DESCRIPTORS_S)
-                continue
-            task = self._loop.create_task(self._shake_hands(connection))
+
+    def _let_in(self, connection: socket.socket, address: Any) -> None:
+        connection.setblocking(False)
+        if len(self._silent) >= MOST_WAITING:
+            self._turn_out(next(iter(self._silent)))
+        timer = self._loop.call_later(HANDSHAKE_S, self._turn_out, connection)
+        self._silent[connection] = timer
+        self._loop.add_reader(connection, self._let_wait, connection, str(address[0]))
+
+    def _turn_out(self, connection: socket.socket) -> None:
+        self._heard(connection)
+        connection.close()
+
+    def _heard(self, connection: socket.socket) -> None:
+        self._loop.remove_reader(connection)
+        self._silent.pop(connection).cancel()
+
+    def _let_wait(self, connection: socket.socket, address: str) -> None:
+        """It has begun to speak, so that the costly part of its handshake comes with the next reading."""
+        self._heard(connection)
+        if (dropped := self._waiting.add(address, connection)) is not None:
+            dropped.close()
+        self._somebody_waits.set()
+
+    async def _begin_handshakes(self) -> None:
+        """One by one: whoever is connected already is served between two of a thousand handshakes."""
+        while True:
+            await self._somebody_waits.wait()
+            task = self._loop.create_task(self._shake_hands(self._waiting.take()))
             self._shaking.add(task)
             task.add_done_callback(self._shaking.discard)
+            if not self._waiting:
+                self._somebody_waits.clear()
+            await asyncio.sleep(0)
 
     async def _shake_hands(self, connection: socket.socket) -> None:
         try:
@@ -114,6 +162,10 @@ class TlsDoor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in tuple(self._silent):
+            self._turn_out(connection)
+        while self._waiting:
+            self._waiting.take().close()
         for sock in self._sockets:
             sock.close()
 

@@ -17,10 +17,14 @@ from structlog.contextvars import bound_contextvars
 
 from clientauth.turns import PEER
 from foundation.logs import get_logger
+from offloader.api.page_data import PAGE_DATA
+from offloader.api.proxies import TrustedProxies
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _QUIET: Final = frozenset({"/version", "/healthz", "/readyz", "/metrics"})
 """Asked every few seconds by monitors."""
+_QUIET_READS: Final = frozenset({PAGE_DATA})
+"""By an open page as well; what somebody changes there is told."""
 _METHODS: Final = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 _SHOWN_PATH: Final = 120
 
@@ -33,14 +37,18 @@ log = get_logger()
 class AccessLog:
     """ASGI middleware; outermost, so that it sees every answer."""
 
-    def __init__(self, app: ASGIApp, *, observe: Observer) -> None:
+    def __init__(
+        self, app: ASGIApp, *, observe: Observer, proxies: TrustedProxies | None = None
+    ) -> None:
         self._app = app
         self._observe = observe
+        self._proxies = proxies or TrustedProxies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = self._proxies.unwrapped(scope)
         request_id = _request_id(scope)
         status = 0
         sent_bytes = 0
@@ -70,7 +78,8 @@ class AccessLog:
         route = getattr(scope.get("route"), "path", "-")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._observe(method, route, status, seconds)
-        quiet = route in _QUIET and status < 500
+        often = route in _QUIET or (method == "GET" and route in _QUIET_READS)
+        quiet = often and status < 500
         tell = log.debug if quiet else log.info
         tell(
             "http.request",

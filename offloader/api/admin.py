@@ -2,20 +2,26 @@
 
 # No postponed annotations here: FastAPI has to see the types that are made inside the function.
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from clientauth.admin import ClientAdmin
+from clientauth.admin import ClientAdmin, unknown_client
 from clientauth.service import ClientAuth, Identity
+from clientauth.store import ClientUnknown
 from foundation.clock import epoch_ms
+from foundation.logs import get_logger
 from offloader.administration import Administration, ServiceStatus
 from offloader.api.bodies import read_model
 from offloader.api.deps import client_of
 from offloader.api.errors import Refused, json_document
+from offloader.audit import about
 from offloader.models import Job
 from offloader.version import BUILD_VERSION
+
+log = get_logger()
 
 
 class ClientRequest(BaseModel):
@@ -30,11 +36,13 @@ class ClientRequest(BaseModel):
 def admin_router(
     administration: Administration,
     clients: ClientAdmin,
+    adopt_jobs: Callable[[str], Awaitable[int]],
     auth: ClientAuth,
     *,
     self_registration: bool,
 ) -> APIRouter:
-    """`/admin/…`; 403 for everybody else, 401 for who is nobody."""
+    """`/admin/…`; 403 for everybody else, 401 for who is nobody. `adopt_jobs`: gives a client what earlier
+    registrations of its name left; raises ClientUnknown."""
     router = APIRouter(prefix="/admin")
     known = client_of(auth, may_register=False)
 
@@ -45,6 +53,11 @@ def admin_router(
         return identity
 
     Admin = Annotated[Identity, Depends(admin)]
+
+    async def client_in(request: Request) -> ClientRequest:
+        wanted = await read_model(request, ClientRequest)
+        about(subject=wanted.client_id)
+        return wanted
 
     @router.get("/status")
     async def status(_admin: Admin) -> Response:
@@ -74,22 +87,32 @@ def admin_router(
 
     @router.post("/clients/add")
     async def add(request: Request, _admin: Admin) -> Response:
-        wanted = await read_model(request, ClientRequest)
+        wanted = await client_in(request)
         await clients.add(wanted.client_id, wanted.auth_key)
         return json_document({"clientID": wanted.client_id}, status=201)
 
     @router.post("/clients/rotate")
     async def rotate(request: Request, _admin: Admin) -> Response:
-        wanted = await read_model(request, ClientRequest)
+        wanted = await client_in(request)
         await clients.rotate(wanted.client_id, wanted.auth_key)
         return json_document({"clientID": wanted.client_id})
 
     @router.post("/clients/revoke")
     async def revoke(request: Request, _admin: Admin) -> Response:
-        wanted = await read_model(request, ClientRequest)
+        wanted = await client_in(request)
         await clients.revoke(wanted.client_id)
         document = {"clientID": wanted.client_id, "may_come_back": self_registration}
         return json_document(document)
+
+    @router.post("/clients/adopt")
+    async def adopt(request: Request, _admin: Admin) -> Response:
+        wanted = await client_in(request)
+        try:
+            adopted = await adopt_jobs(wanted.client_id)
+        except ClientUnknown:
+            raise Refused(404, unknown_client(wanted.client_id)) from None
+        log.info("client.jobs_adopted", jobs=adopted)
+        return json_document({"clientID": wanted.client_id, "jobs": adopted})
 
     return router
 

@@ -11,8 +11,8 @@ from fastapi import Request
 from clientauth.service import ClientAuth, Identity
 from offloader.api.errors import BadRequest
 from offloader.errors import JobNotFound
+from offloader.models import JOB_ID
 
-_JOB_ID: Final = re.compile(r"[a-z0-9-]{12,63}")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}")
 
 
@@ -28,7 +28,7 @@ def client_of(auth: ClientAuth, *, may_register: bool) -> Callable[[Request], Aw
 
 async def known_id(job_id: str) -> str:
     """A dependency: a job ID of ours or of the reference's kubernetes mode. Raises JobNotFound."""
-    if not _JOB_ID.fullmatch(job_id):
+    if not JOB_ID.fullmatch(job_id):
         raise JobNotFound(job_id)
     return job_id
 

@@ -23,7 +23,9 @@ from offloader.errors import (
     JobIsRunning,
     JobIsStarting,
     JobNotFound,
+    ListensTooOften,
     NothingToPublish,
+    NotRetranscribable,
     StoreError,
     TooManyListeners,
 )
@@ -51,9 +53,11 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     ArtifactNotFound: 404,
     JobIsStarting: 409,
     NothingToPublish: 409,
+    NotRetranscribable: 409,
     IdempotencyMismatch: 422,
     BackendError: 500,
     TooManyListeners: 503,
+    ListensTooOften: 429,
 }
 """Errors whose own text is the answer."""
 

@@ -14,6 +14,7 @@ from foundation.channel import ChannelClosed
 from offloader.api.deps import client_of
 from offloader.api.schemas import details_document
 from offloader.events import JobEvents, Listener
+from offloader.models import Job
 
 HEARTBEAT_S = 15.0
 """A comment, so that proxies do not take a quiet stream for a dead one."""
@@ -28,12 +29,13 @@ def event_router(
     async def listen(
         client: Annotated[Identity, Depends(client_of(auth, may_register=False))],
     ) -> Response:
-        events.check_room()
+        events.check_room(client)
 
-        async def stream() -> AsyncIterator[str]:
+        async def stream() -> AsyncIterator[bytes]:
             async with events.listen(client) as listener:
-                async for text in _texts(listener, count_dropped):
-                    yield text
+                async for part in _parts(listener, client, count_dropped):
+                    yield part
+                    await asyncio.sleep(events.pause_s)
 
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)
@@ -41,23 +43,29 @@ def event_router(
     return router
 
 
-async def _texts(listener: Listener, count_dropped: Callable[[int], None]) -> AsyncIterator[str]:
-    yield ": what becomes of your jobs, beginning with those that live now\n\n"
+async def _parts(
+    listener: Listener, client: Identity, count_dropped: Callable[[int], None]
+) -> AsyncIterator[bytes]:
+    yield b": what becomes of your jobs, beginning with those that live now\n\n"
     while True:
         try:
             async with asyncio.timeout(HEARTBEAT_S):
-                job = await listener.jobs.receive()
+                some = await listener.some()
         except TimeoutError:
-            yield ": still here\n\n"
+            yield b": still here\n\n"
             continue
         except ChannelClosed:
-            yield "event: end\ndata: {}\n\n"
+            yield b"event: end\ndata: {}\n\n"
             return
         if dropped := listener.newly_dropped():
             count_dropped(dropped)
             yield _event("dropped", {"count": dropped})
-        yield _event("job", details_document(job))
+        yield b"".join([told.text(client, _job_event) for told in some])
 
 
-def _event(name: str, document: object) -> str:
-    return f"event: {name}\ndata: {json.dumps(document, separators=(',', ':'))}\n\n"
+def _job_event(job: Job, client: Identity) -> bytes:
+    return _event("job", details_document(job, client=client))
+
+
+def _event(name: str, document: object) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(document, separators=(',', ':'))}\n\n".encode()

@@ -1,7 +1,6 @@
 """Routes for monitors and for the plugin's first question; only the capacity needs authentication."""
 
 # No postponed annotations here: FastAPI has to see the types that are made inside the function.
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -45,9 +44,8 @@ def health_router(metrics: ServiceMetrics, condition: Condition, auth: ClientAut
         return Response(await metrics.render(), media_type=metrics.content_type)
 
     @router.get("/capacity")
-    async def capacity(_client: Annotated[Identity, Depends(known_client)]) -> Response:
-        now = await condition.capacity()
-        return JSONResponse({**asdict(now), "free": now.free})
+    async def capacity(client: Annotated[Identity, Depends(known_client)]) -> Response:
+        return JSONResponse((await condition.capacity(client)).document())
 
     @router.get("/openapi.json")
     async def openapi() -> Response:

@@ -7,20 +7,26 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
 from clientauth.service import ClientAuth, Identity
+from foundation.spans import NoTracing, Tracing, within
 from offloader.api.bodies import read_model
 from offloader.api.deps import client_of, idempotency_key, known_id
 from offloader.api.errors import Refused, json_document
 from offloader.api.queries import flag
 from offloader.api.schemas import InitRequest, JobCreate, details_document, job_document
 from offloader.api.streams import until
+from offloader.audit import about
 from offloader.errors import BackendError, JobNotFound
 from offloader.events import JobEvents
+from offloader.failure_log import newest_error
 from offloader.service import JobService
 
 
-def job_router(service: JobService, auth: ClientAuth, events: JobEvents) -> APIRouter:
+def job_router(
+    service: JobService, auth: ClientAuth, events: JobEvents, tracing: Tracing | None = None
+) -> APIRouter:
     """Routes of the reference, so an unknown client's first request registers it where that is allowed."""
     router = APIRouter()
+    traces = tracing or NoTracing()
     Client = Annotated[Identity, Depends(client_of(auth, may_register=True))]
     JobId = Annotated[str, Depends(known_id)]
 
@@ -37,7 +43,10 @@ def job_router(service: JobService, auth: ClientAuth, events: JobEvents) -> APIR
     async def create(request: Request, client: Client) -> Response:
         key = idempotency_key(request)
         wanted = await read_model(request, JobCreate)
-        job = await service.create(wanted.to_wish(), client=client, idempotency_key=key)
+        caller = request.headers.get("traceparent", "")  # W3C Trace Context
+        with within(traces.begin("POST /jobs", traceparent=caller, serves=True)):
+            job = await service.create(wanted.to_wish(), client=client, idempotency_key=key)
+        about(job=job.id)
         return json_document(job_document(job))
 
     @router.get("/jobs/{job_id}")
@@ -47,7 +56,9 @@ def job_router(service: JobService, auth: ClientAuth, events: JobEvents) -> APIR
         if not details:
             return json_document(job_document(job))
         lines = await service.last_log_lines(job)
-        return json_document(details_document(job) | {"last_log_lines": list(lines)})
+        said = newest_error("\n".join(lines).encode())
+        document = details_document(job, client=client, said=said)
+        return json_document(document | {"last_log_lines": list(lines)})
 
     @router.delete("/jobs/{job_id}")
     async def delete(client: Client, job_id: JobId) -> Response:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from offloader.models import JobState, JobType, Publication, StopReason
+from offloader.failures import STAGES
+from offloader.models import JobState, JobType, Publication, RetranscriptionState, StopReason
+from offloader.retranscription_wish import ENGINES, MOST_WORDS
 
 EXAMPLE_ID: Final = "5f0c3ba1d29e"
 _EPOCH_MS: Final = {"type": "integer", "format": "int64", "description": "epoch milliseconds"}
@@ -42,11 +44,37 @@ DETAILS_EXAMPLE: Final[dict[str, Any]] = {
     "exit_code": 0,
     "detail": "",
     "next_step": "",
+    "failure": None,
     "deadline_at": 1769857200000,
     "post_call": True,
     "unpublished": False,
     "publication": None,
+    "retranscription": None,
     "figures": {"cpu_s": 812.4},
+}
+RETRANSCRIBED_EXAMPLE: Final[dict[str, Any]] = {
+    **DETAILS_EXAMPLE,
+    "type": "transcribing",
+    "runner": "mattermost/calls-transcriber:v0.7.2",
+    "input_data": {
+        "site_url": "https://chat.example.com",
+        "call_id": "8w8jorhr7j83uqr6y1st894hqe",
+        "post_id": "udzdsg7dwidbzcidx5khrf8nee",
+        "transcription_id": "1r6ws6oi5jyq8xthsn4s5c9bny",
+        "auth_token": "***",
+        "model_size": "base",
+        "keep_audio": "true",
+    },
+    "retranscription": {
+        "state": "waiting",
+        "options": {"MODEL": "large-v3", "LANGUAGES": "de,en"},
+        "publish": False,
+        "artifacts": "1r6ws6oi5jyq8xthsn4s5c9bny/artifacts/again-6a1f09c3/",
+        "requested_at": 1769858000000,
+        "ended_at": None,
+        "exit_code": None,
+        "detail": "",
+    },
 }
 
 _CONFIG_PROPERTIES: Final[dict[str, Any]] = {
@@ -59,7 +87,7 @@ _CONFIG_PROPERTIES: Final[dict[str, Any]] = {
     "input_data": {
         "type": "object",
         "additionalProperties": True,
-        "description": "what the job gets as its environment; in answers secret values are `***`",
+        "description": "what the job is told; in answers values of known settings only, all others are `***`",
     },
 }
 _JOB_PROPERTIES: Final[dict[str, Any]] = {
@@ -104,6 +132,58 @@ _PUBLICATION: Final = _object(
     }
 )
 
+_FAILURE: Final = _object(
+    {
+        "stage": {"type": "string", "enum": list(STAGES)},
+        "cause": _text(description="what went wrong, a sentence"),
+        "evidence": {
+            "type": "object",
+            "additionalProperties": True,
+            "description": "what shows it: detail, exit_code, http_status, candidate_pairs …",
+        },
+        "next_step": _text(description="what to do; empty: nothing"),
+    }
+)
+
+_RETRANSCRIPTION: Final = _object(
+    {
+        "state": {"type": "string", "enum": list(RetranscriptionState)},
+        "options": {
+            "type": "object",
+            "additionalProperties": _text(),
+            "description": "variables that differ from the job's own; no secret",
+        },
+        "publish": {"type": "boolean"},
+        "artifacts": _text(description="with this the names of its files begin, once it is done"),
+        "requested_at": _EPOCH_MS,
+        "ended_at": _nullable(_EPOCH_MS),
+        "exit_code": _nullable({"type": "integer"}),
+        "detail": _text(description="a sentence about what did not go as wished"),
+    }
+)
+_RETRANSCRIBE: Final = _object(
+    {
+        "model": _text(
+            description="a folder of MODELS_DIR; with `openai/whisper` the service's name of a model"
+        ),
+        "language": _text(description="`de`, several with commas to be told apart, or `auto`"),
+        "engine": _text(enum=["", *ENGINES]),
+        "vocabulary": {
+            "type": "array",
+            "items": _text(minLength=1, maxLength=100),
+            "maxItems": MOST_WORDS,
+        },
+        "engine_options": {
+            "type": "object",
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+            "description": "of a speech service, keys included; else those the job was given",
+        },
+        "publish": {"type": "boolean", "description": "post the new transcript, too"},
+        "auth_token": _text(description="to publish with; else the newest one for that site"),
+    },
+    required=[],
+)
+
 SCHEMAS: Final[dict[str, Any]] = {
     "Error": _object({"error": _text(), "code": _text(pattern="^[0-9]{3}$")}),
     "Version": _object(
@@ -120,22 +200,30 @@ SCHEMAS: Final[dict[str, Any]] = {
     "JobDetails": _object(
         {
             **_JOB_PROPERTIES,
+            "client_id": _text(
+                description="whose it is, for the admin only; empty: the admin's own"
+            ),
             "state": {"type": "string", "enum": list(JobState)},
             "stop_reason": _nullable({"type": "string", "enum": list(StopReason)}),
             "exit_code": _nullable({"type": "integer"}),
             "detail": _text(description="a sentence about an end that was not clean"),
             "next_step": _text(description="what the admin should do, if anything"),
+            "failure": _nullable(_FAILURE),
+            "host": _text(
+                description="for the admin only: the worker or host it is on; empty: there is one"
+            ),
             "deadline_at": _EPOCH_MS,
             "post_call": {"type": "boolean", "description": "its call is over"},
             "unpublished": {"type": "boolean", "description": "it left a result without a post"},
             "publication": _nullable(_PUBLICATION),
+            "retranscription": _nullable(_RETRANSCRIPTION),
             "figures": {"type": "object", "additionalProperties": {"type": "number"}},
             "last_log_lines": {"type": "array", "items": _text()},
         },
         required=[
             *_JOB_REQUIRED,
-            *("state", "stop_reason", "exit_code", "detail", "next_step", "deadline_at"),
-            *("post_call", "unpublished", "publication", "figures"),
+            *("state", "stop_reason", "exit_code", "detail", "next_step", "failure", "deadline_at"),
+            *("post_call", "unpublished", "publication", "retranscription", "figures"),
         ],
     ),
     "JobPage": _object(
@@ -153,6 +241,7 @@ SCHEMAS: Final[dict[str, Any]] = {
         }
     ),
     "Republish": _object({"auth_token": _text()}, required=[]),
+    "Retranscribe": _RETRANSCRIBE,
     "Capacity": _object(
         {
             "limit": {"type": "integer"},
@@ -162,6 +251,7 @@ SCHEMAS: Final[dict[str, Any]] = {
             "draining": {"type": "boolean"},
             "free_disk_bytes": _nullable({"type": "integer"}),
             "min_free_disk_bytes": _nullable({"type": "integer"}),
+            "least_disk_bytes": _nullable({"type": "integer"}),
         }
     ),
     "Status": _object({"status": _text()}),

@@ -6,10 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clientauth.service import Identity
 from foundation.clock import epoch_ms
-from offloader.advice import next_step
+from offloader.failures import failure_document, failure_of
+from offloader.job_wish import JobWish
 from offloader.models import Job, OutboxEntry
-from offloader.service import JobWish
+from offloader.retranscription_steps import folder_of
+from offloader.retranscription_wish import RetranscriptionWish
+from offloader.secrets import shown
 
 
 class InitRequest(BaseModel):
@@ -42,13 +46,38 @@ class RepublishRequest(BaseModel):
     auth_token: str = Field(default="", repr=False)
 
 
+class RetranscribeRequest(BaseModel):
+    """`POST /jobs/{id}/retranscribe`."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    model: str = ""
+    language: str = ""
+    engine: str = ""
+    vocabulary: list[str] | None = None
+    engine_options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    publish: bool = False
+    auth_token: str = Field(default="", repr=False)
+
+    def to_wish(self) -> RetranscriptionWish:
+        return RetranscriptionWish(
+            model=self.model,
+            language=self.language,
+            engine=self.engine,
+            vocabulary=self.vocabulary,
+            engine_options=self.engine_options,
+            publish=self.publish,
+            auth_token=self.auth_token,
+        )
+
+
 def job_document(job: Job) -> dict[str, Any]:
     """A job as clients see it; `stop_at` and `output_data` are left out while they say nothing."""
     document: dict[str, Any] = {
         "type": job.spec.type.value,
         "max_duration_sec": job.spec.max_duration_s,
         "runner": job.spec.runner,
-        "input_data": dict(job.spec.input_data),
+        "input_data": shown(job.spec.input_data),
         "id": job.id,
         "start_at": epoch_ms(job.created_at),
     }
@@ -59,20 +88,35 @@ def job_document(job: Job) -> dict[str, Any]:
     return document
 
 
-def details_document(job: Job) -> dict[str, Any]:
-    """What the added routes tell besides: where the job is, how it ended, and what to do about it."""
-    return job_document(job) | {
-        "state": job.state.value,
-        "stop_reason": job.stop_reason and job.stop_reason.value,
-        "exit_code": job.exit_code,
-        "detail": job.detail,
-        "next_step": next_step(job),
-        "deadline_at": epoch_ms(job.deadline_at),
-        "post_call": job.post_call,
-        "unpublished": job.unpublished,
-        "publication": job.outbox and _publication_document(job.outbox),
-        "figures": dict(job.figures),
-    }
+def details_document(job: Job, *, client: Identity, said: str = "") -> dict[str, Any]:
+    """What the added routes tell `client` besides: where the job is, how it ended, what to do about it; the
+    admin also whose it is and where it runs. `said`: the newest error of its log, where that was read."""
+    admins = {"client_id": job.client_id, "host": _host(job)} if client.admin else {}
+    failure = failure_of(job, said=said)
+    return (
+        job_document(job)
+        | admins
+        | {
+            "state": job.state.value,
+            "stop_reason": job.stop_reason and job.stop_reason.value,
+            "exit_code": job.exit_code,
+            "detail": job.detail,
+            "next_step": failure.next_step if failure else "",
+            "failure": failure and failure_document(failure),
+            "deadline_at": epoch_ms(job.deadline_at),
+            "post_call": job.post_call,
+            "unpublished": job.unpublished,
+            "publication": job.outbox and _publication_document(job.outbox),
+            "retranscription": _retranscription_document(job),
+            "figures": dict(job.figures),
+        }
+    )
+
+
+def _host(job: Job) -> str:
+    """The worker that has it, or the host that alone can reach it; empty: there is only one."""
+    worker = job.workload.reference.get("worker") if job.workload else None
+    return str(worker or job.host)
 
 
 def _publication_document(entry: OutboxEntry) -> dict[str, Any]:
@@ -81,4 +125,20 @@ def _publication_document(entry: OutboxEntry) -> dict[str, Any]:
         "attempts": entry.attempts,
         "next_at": entry.next_at and epoch_ms(entry.next_at),
         "detail": entry.detail,
+    }
+
+
+def _retranscription_document(job: Job) -> dict[str, Any] | None:
+    wish = job.retranscription
+    if wish is None:
+        return None
+    return {
+        "state": wish.state.value,
+        "options": dict(wish.options),
+        "publish": wish.publish,
+        "artifacts": folder_of(job),
+        "requested_at": epoch_ms(wish.requested_at),
+        "ended_at": wish.ended_at and epoch_ms(wish.ended_at),
+        "exit_code": wish.exit_code,
+        "detail": wish.detail,
     }

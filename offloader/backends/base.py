@@ -26,6 +26,11 @@ class LaunchRequest:
     """Image name as the client wrote it; a backend without images goes by `job_type`."""
     input_data: Mapping[str, Any] = field(repr=False)
     """With its secrets; they must reach the job and nothing else."""
+    max_duration_s: int = 0
+    """After which the service will stop it; the job is told, so that it ends also when no service runs.
+    0: it has none."""
+    added: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables that the job gets from us, over what the client says."""
 
 
 class Phase(Enum):
@@ -55,6 +60,20 @@ class Observation:
     """With EXITED, where known: `total_cpu_s`, `max_rss_bytes` of the job and its own children."""
     unpublished: bool = False
     """With EXITED and LOST: it left a result of which no post surely exists (docs/job-contract.md 4)."""
+    stale: bool = False
+    """It is what an earlier look saw: where the workload is, nobody answers just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What the hosts that are there now have room for."""
+
+    calls: int
+    """At the same time, each with a recording and a transcription."""
+    hosts: int
+    """`jobs.post_call_slots` is for each of them."""
+    least_disk_bytes: int | None = None
+    """Free on that host which has least; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,18 @@ class Artifact:
     name: str
     """Its path below the job's DATA_DIR, with `/` between the parts."""
     size_bytes: int
+    version: str = ""
+    """Visible ASCII, another one whenever the content may be another; empty: nothing can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """A job that is finished from the copy of its files."""
+
+    workload: Workload
+    """Of the job from now on: here its files will be, and their salvage and removal."""
+    attempt: Workload
+    """What makes them again and publishes them."""
 
 
 class Backend(Protocol):
@@ -111,8 +142,10 @@ class Backend(Protocol):
     async def artifacts(self, workload: Workload) -> Sequence[Artifact]:
         """The plain files below the workload's DATA_DIR, by name. None once it is removed."""
 
-    def read_artifact(self, workload: Workload, name: str) -> AsyncIterator[bytes]:
-        """A file that `artifacts` names, in chunks of at most 1 MiB.
+    def read_artifact(
+        self, workload: Workload, name: str, *, start: int = 0
+    ) -> AsyncIterator[bytes]:
+        """A file that `artifacts` names from byte `start` on, in chunks of at most 1 MiB.
 
         Raises:
             BackendError: with the first chunk: there is no such file. Links are never followed.
@@ -135,12 +168,54 @@ class Backend(Protocol):
         anything is still unpublished is told by polling the first one again.
 
         Raises:
+            FilesGone: nothing of it is left, or it is out of reach for good; `rescue` may help.
             LaunchFailed: nothing was started.
+            WorkloadBusy: another salvage or retranscription of it runs still.
+        """
+
+    async def rescue(
+        self, workload: Workload, *, job_type: JobType, result: str, variables: Mapping[str, str]
+    ) -> Rescued:
+        """Run `rescue RESULT` of the job's own program, wherever this backend runs workloads: `workload`, of
+        which the files are gone, may be of another host that nobody can reach.
+
+        `result`: the ID by which the copy is found (docs/copies.md). `variables` as for `salvage`; like that,
+        it lives within the job's workload. Where a backend keeps no files, those that it makes are gone with
+        it; then there is the copy still.
+
+        Raises:
+            LaunchFailed: nothing was started; says so where this backend cannot do it.
+            WorkloadBusy: an earlier attempt runs still.
+        """
+
+    async def retranscribe(
+        self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
+    ) -> Workload:
+        """Run `retranscribe` of the job's own program on what an ended workload kept.
+
+        `variables` say all it needs to know (docs/job-contract.md 4) beside the backend's own. The result is
+        polled, stopped and read like any workload, runs at the priority of work after calls, lives within the
+        first one and is removed with it.
+
+        Raises:
+            LaunchFailed: nothing was started; says so where this backend cannot do it at all.
+            WorkloadBusy: another salvage or retranscription of it runs still.
         """
 
     async def lower(self, workload: Workload) -> None:
         """The workload's call is over: from now on it yields its CPU to those of live calls. Idempotent;
         does nothing where it cannot."""
+
+    async def place(self) -> str:
+        """Where the workloads live: only a service that names the same place can watch them, and another
+        can do nothing but call them lost. Empty: every service can."""
+
+    async def places(self) -> Places | None:
+        """Room on the hosts that this backend knows of; None: it knows of none, the settings alone count."""
+
+    async def workers(self) -> Mapping[str, bool] | None:
+        """By name, whether each host that was heard of within a day can be reached now; not those that ended
+        as they were told to. None: it knows of no hosts."""
 
     async def check_usable(self) -> None:
         """Whether a job could be launched now, as far as that can be told within a second or two.

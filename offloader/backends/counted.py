@@ -6,9 +6,27 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from offloader.backends.base import Artifact, Backend, LaunchRequest, Observation
+from offloader.backends.base import Artifact, Backend, LaunchRequest, Observation, Places, Rescued
 from offloader.errors import BackendError
 from offloader.models import JobType, Workload
+
+_OPERATIONS = (
+    *("prepare", "launch", "poll", "stop", "logs", "follow", "artifacts", "read_artifact"),
+    *(
+        "remove",
+        "salvage",
+        "rescue",
+        "retranscribe",
+        "lower",
+        "place",
+        "places",
+        "workers",
+        "check_usable",
+        "free_disk_bytes",
+    ),
+    "adopt",
+)
+"""They are told from the start, as 0: a rise from nothing is none to who watches."""
 
 
 class CountedBackend:
@@ -16,7 +34,7 @@ class CountedBackend:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self.failures: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter(dict.fromkeys(_OPERATIONS, 0))
         """How often each operation raised BackendError."""
         self.name = backend.name
         self.ends_with_service = backend.ends_with_service
@@ -53,9 +71,11 @@ class CountedBackend:
         with self._counting("artifacts"):
             return await self._backend.artifacts(workload)
 
-    async def read_artifact(self, workload: Workload, name: str) -> AsyncIterator[bytes]:
+    async def read_artifact(
+        self, workload: Workload, name: str, *, start: int = 0
+    ) -> AsyncIterator[bytes]:
         with self._counting("read_artifact"):
-            async for chunk in self._backend.read_artifact(workload, name):
+            async for chunk in self._backend.read_artifact(workload, name, start=start):
                 yield chunk
 
     async def remove(self, workload: Workload) -> None:
@@ -68,9 +88,37 @@ class CountedBackend:
         with self._counting("salvage"):
             return await self._backend.salvage(workload, job_type=job_type, variables=variables)
 
+    async def rescue(
+        self, workload: Workload, *, job_type: JobType, result: str, variables: Mapping[str, str]
+    ) -> Rescued:
+        with self._counting("rescue"):
+            return await self._backend.rescue(
+                workload, job_type=job_type, result=result, variables=variables
+            )
+
+    async def retranscribe(
+        self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
+    ) -> Workload:
+        with self._counting("retranscribe"):
+            return await self._backend.retranscribe(
+                workload, job_type=job_type, variables=variables
+            )
+
     async def lower(self, workload: Workload) -> None:
         with self._counting("lower"):
             await self._backend.lower(workload)
+
+    async def place(self) -> str:
+        with self._counting("place"):
+            return await self._backend.place()
+
+    async def places(self) -> Places | None:
+        with self._counting("places"):
+            return await self._backend.places()
+
+    async def workers(self) -> Mapping[str, bool] | None:
+        with self._counting("workers"):
+            return await self._backend.workers()
 
     async def check_usable(self) -> None:
         with self._counting("check_usable"):

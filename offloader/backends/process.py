@@ -11,24 +11,24 @@ import asyncio
 import contextlib
 import math
 import os
-import re
 import shutil
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from foundation.logs import get_logger
-from offloader.backends import shim as shim_module
-from offloader.backends.base import Artifact, LaunchRequest, Observation, Phase
-from offloader.backends.environment import job_environment
+from offloader.backends import cpu_priority
+from offloader.backends.base import Artifact, LaunchRequest, Observation, Phase, Rescued
+from offloader.backends.cgroup import GroupLimits, JobGroups, NotDelegated, claim
+from offloader.backends.cpu_priority import POST_CALL
+from offloader.backends.environment import deadline_variables, job_environment
+from offloader.backends.own_input import forget_input
 from offloader.backends.process_files import (
     ProcessIdentity,
-    ShimFile,
     has_unpublished,
     kill_session,
     read_json,
@@ -37,19 +37,26 @@ from offloader.backends.process_files import (
     remove_tree,
 )
 from offloader.backends.process_launch import Launcher
+from offloader.backends.process_observation import exited
 from offloader.backends.process_output import LogFollower, list_artifacts, read_artifact
+from offloader.backends.process_reference import (
+    BACKEND,
+    NOBODY,
+    directory_of_a_job,
+    own_directory,
+    process_workload,
+    shim_of,
+)
+from offloader.backends.process_shim import await_shim_file, end_group, kill_when_due
+from offloader.backends.shim.json_file import write_json
 from offloader.backends.surroundings import Surroundings
 from offloader.errors import BackendError
-from offloader.models import JobType, Workload
+from offloader.hosts import host_id
+from offloader.models import JOB_ID, JobType, Workload
 from offloader.settings import ProcessSettings
 
-_JOB_ID: Final = re.compile(r"[a-z0-9-]{12,63}")
-_SHIM_START_S: Final = 2.0
-"""How long `stop` waits for a shim that is just starting to be able to take a signal (usual: 15 ms)."""
 _CLEARLY_SOONER_S: Final = 1.0
 _FOLLOW_EVERY_S: Final = 0.5
-_POST_CALL_NICE: Final = 10
-"""Post-call work gets about a tenth of what a live job next to it gets."""
 
 log = get_logger()
 
@@ -57,7 +64,7 @@ log = get_logger()
 class ProcessBackend:
     """See `Backend`. One directory per job under `jobs_dir`; blocking work runs in threads."""
 
-    name = "process"
+    name = BACKEND
     ends_with_service = True
 
     def __init__(
@@ -66,8 +73,12 @@ class ProcessBackend:
         *,
         environ: Mapping[str, str],
         surroundings: Surroundings | None = None,
+        claim_groups: Callable[[GroupLimits], JobGroups] = claim,
     ) -> None:
+        """`claim_groups`: how to come by control groups; raises NotDelegated where there are none."""
         self._settings = settings
+        self._claim_groups = claim_groups
+        self._claimed = False
         self._launcher = Launcher(settings, environ=environ, surroundings=surroundings)
         self._own_shims: set[int] = set()
         """Shims that are children of this process and not reaped yet."""
@@ -81,10 +92,13 @@ class ProcessBackend:
     async def launch(self, request: LaunchRequest) -> Workload:
         environment = job_environment(request.input_data)
         if environment.dropped:
-            log.warning(
-                "job.variables_dropped", job_id=request.job_id, names=list(environment.dropped)
-            )
-        return await asyncio.to_thread(self._launch, request, environment.variables)
+            fields = environment.dropped_fields
+            log.warning("job.variables_dropped", job_id=request.job_id, **fields)
+        deadline = deadline_variables(
+            max_duration_s=request.max_duration_s, stop_grace_s=self._settings.stop_grace_s
+        )
+        variables = {**environment.variables, **request.added, **deadline}
+        return await asyncio.to_thread(self._launch, request, variables)
 
     async def poll(self, workload: Workload) -> Observation:
         return await asyncio.to_thread(self._poll, workload)
@@ -95,12 +109,12 @@ class ProcessBackend:
     async def logs(
         self, workload: Workload, *, tail_bytes: int | None = None
     ) -> AsyncIterator[bytes]:
-        chunks = read_log(_directory(workload), tail_bytes=tail_bytes)
+        chunks = read_log(self._directory(workload), tail_bytes=tail_bytes)
         while chunk := await asyncio.to_thread(next, chunks, b""):
             yield chunk
 
     async def follow(self, workload: Workload) -> AsyncIterator[bytes]:
-        follower = LogFollower(_directory(workload))
+        follower = LogFollower(self._directory(workload))
         while True:
             phase = (await self.poll(workload)).phase
             while chunk := await asyncio.to_thread(follower.read):
@@ -110,27 +124,49 @@ class ProcessBackend:
             await asyncio.sleep(_FOLLOW_EVERY_S)
 
     async def artifacts(self, workload: Workload) -> Sequence[Artifact]:
-        return await asyncio.to_thread(list_artifacts, _directory(workload) / "data")
+        return await asyncio.to_thread(list_artifacts, self._directory(workload) / "data")
 
-    async def read_artifact(self, workload: Workload, name: str) -> AsyncIterator[bytes]:
-        chunks = read_artifact(_directory(workload) / "data", name)
+    async def read_artifact(
+        self, workload: Workload, name: str, *, start: int = 0
+    ) -> AsyncIterator[bytes]:
+        chunks = read_artifact(self._directory(workload) / "data", name, start=start)
         while chunk := await asyncio.to_thread(next, chunks, b""):
             yield chunk
 
     async def remove(self, workload: Workload) -> None:
+        directory = self._directory(workload)
         observation = await self.poll(workload)
         if observation.phase in (Phase.STARTING, Phase.RUNNING):
-            raise BackendError(f"{_directory(workload)}: the job still runs")
-        self._told.pop(_directory(workload), None)
-        await asyncio.to_thread(remove_tree, _directory(workload))
+            raise BackendError(f"{directory}: the job still runs")
+        self._told.pop(directory, None)
+        await asyncio.to_thread(remove_tree, directory)
 
     async def salvage(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
     ) -> Workload:
         return await asyncio.to_thread(self._salvage, workload, job_type, variables)
 
+    async def rescue(
+        self, workload: Workload, *, job_type: JobType, result: str, variables: Mapping[str, str]
+    ) -> Rescued:
+        return await asyncio.to_thread(self._rescue, workload, job_type, result, variables)
+
+    async def retranscribe(
+        self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
+    ) -> Workload:
+        return await asyncio.to_thread(self._retranscribe, workload, job_type, variables)
+
     async def lower(self, workload: Workload) -> None:
         await asyncio.to_thread(self._lower, workload)
+
+    async def place(self) -> str:
+        return host_id()
+
+    async def places(self) -> None:
+        return None
+
+    async def workers(self) -> None:
+        return None
 
     async def check_usable(self) -> None:
         jobs_dir = self._settings.jobs_dir
@@ -148,32 +184,58 @@ class ProcessBackend:
 
     async def aclose(self) -> None:
         self._reap()
+        if self._launcher.groups is not None:
+            await asyncio.to_thread(self._launcher.groups.release)
+
+    @property
+    def groups(self) -> JobGroups | None:
+        """For what this process does itself beside the jobs; None: there are none (yet)."""
+        return self._launcher.groups
 
     def _launch(self, request: LaunchRequest, variables: Mapping[str, str]) -> Workload:
-        directory, shim = self._launcher.launch(request, variables)
-        self._own_shims.add(shim.pid)
-        return _workload(directory, shim)
+        return self._watched(*self._launcher.launch(request, variables))
 
     def _salvage(
         self, workload: Workload, job_type: JobType, variables: Mapping[str, str]
     ) -> Workload:
-        directory, shim = self._launcher.salvage(
-            _directory(workload), job_type=job_type, variables=variables
-        )
+        salvage = self._launcher.salvage
+        return self._watched(*salvage(self._directory(workload), job_type, variables))
+
+    def _rescue(
+        self, workload: Workload, job_type: JobType, result: str, variables: Mapping[str, str]
+    ) -> Rescued:
+        directory = directory_of_a_job(workload)
+        here, started = self._launcher.rescue(directory.name, job_type, result, variables)
+        if here != directory:
+            workload = process_workload(here, NOBODY)
+        return Rescued(workload, self._watched(*started))
+
+    def _retranscribe(
+        self, workload: Workload, job_type: JobType, variables: Mapping[str, str]
+    ) -> Workload:
+        retranscribe = self._launcher.retranscribe
+        return self._watched(*retranscribe(self._directory(workload), job_type, variables))
+
+    def _directory(self, workload: Workload) -> Path:
+        return own_directory(workload, self._settings.jobs_dir)
+
+    def _watched(self, directory: Path, shim: ProcessIdentity) -> Workload:
         self._own_shims.add(shim.pid)
-        salvage = _workload(directory, shim)
-        self._lower(salvage)
-        return salvage
+        return process_workload(directory, shim)
 
     def _lower(self, workload: Workload) -> None:
-        files = _await_shim_file(_directory(workload), _shim_identity(workload))
+        directory = self._directory(workload)
+        files = await_shim_file(directory, shim_of(workload, directory))
         if files is not None and files.child is not None and files.child.alive:
             with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PGRP, files.child.pid, _POST_CALL_NICE)
+                os.setpriority(os.PRIO_PGRP, files.child.pid, POST_CALL.nice)
+            if files.group is not None and self._launcher.groups is not None:
+                with contextlib.suppress(OSError):
+                    self._launcher.groups.prioritize(files.group, POST_CALL)
 
     def _poll(self, workload: Workload) -> Observation:
-        directory = _directory(workload)
-        shim = _shim_identity(workload)
+        directory = self._directory(workload)
+        shim = shim_of(workload, directory)
         if not directory.exists():
             return Observation(Phase.LOST, detail="its directory is gone")
         alive = shim.alive  # looked at before exit.json: the shim writes that before it ends
@@ -181,31 +243,39 @@ class ProcessBackend:
             self._reap()
         exit_document = read_json(directory / "exit.json")
         if exit_document is not None:
-            return replace(_exited(exit_document), unpublished=has_unpublished(directory))
+            self._forget_input(directory)
+            return replace(exited(exit_document), unpublished=has_unpublished(directory))
         files = read_shim_file(directory)
         child = files.child if files is not None else None
         if alive:
             return Observation(Phase.RUNNING if child is not None else Phase.STARTING)
-        if child is not None and child.alive:
-            self._kill_when_due(directory, child)
+        if files is not None and child is not None and child.alive:
+            kill_when_due(directory, files)
             return Observation(
                 Phase.RUNNING, detail="its shim is gone; its log and exit code are lost"
             )
         killed = kill_session(shim)
         if killed:
             log.warning("job.leftovers_killed", directory=str(directory), processes=killed)
+        self._forget_input(directory)
         return Observation(
             Phase.LOST,
-            detail="its processes are gone without an exit code",
+            detail=end_group(files) or "its processes are gone without an exit code",
             unpublished=has_unpublished(directory),
         )
 
+    def _forget_input(self, directory: Path) -> None:
+        """Of a job that ended before it took it."""
+        with contextlib.suppress(OSError):  # it goes with the directory
+            forget_input(directory)
+
     def _stop(self, workload: Workload, grace_s: float) -> None:
-        directory, shim = _directory(workload), _shim_identity(workload)
+        directory = self._directory(workload)
+        shim = shim_of(workload, directory)
         if (directory / "exit.json").exists() or not directory.exists():
             return
         kill_at_s = time.monotonic() + grace_s
-        files = _await_shim_file(directory, shim)
+        files = await_shim_file(directory, shim)
         child = files.child if files is not None else None
         told = files.kill_at_monotonic_s if files is not None else None
         if not shim.alive:
@@ -216,16 +286,9 @@ class ProcessBackend:
             if told <= kill_at_s + _CLEARLY_SOONER_S:
                 return
             wish = {"kill_at_monotonic_s": kill_at_s, "grace_s": grace_s}
-            shim_module.write_json(str(directory / "stop.json"), wish)
+            write_json(str(directory / "stop.json"), wish)
             if shim.signal(signal.SIGTERM) or (child and child.signal(signal.SIGTERM)):
                 self._told[directory] = kill_at_s
-
-    def _kill_when_due(self, directory: Path, child: ProcessIdentity) -> None:
-        """Do the shim's duty for a child that has lost it."""
-        stop = read_json(directory / "stop.json")
-        if stop is not None and time.monotonic() >= float(stop["kill_at_monotonic_s"]):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
 
     def _find(self) -> Mapping[str, Workload]:
         found: dict[str, Workload] = {}
@@ -234,12 +297,37 @@ class ProcessBackend:
         except OSError as error:
             text = f"jobs.process.jobs_dir: cannot make {self._settings.jobs_dir}: {error.strerror}"
             raise BackendError(text) from error
+        if not self._claimed:
+            self._claimed = True
+            self._take_groups()
         for directory in self._settings.jobs_dir.iterdir():
-            if _JOB_ID.fullmatch(directory.name) and directory.is_dir():
+            if JOB_ID.fullmatch(directory.name) and directory.is_dir():
                 files = read_shim_file(directory)
-                identity = files.shim if files is not None else ProcessIdentity(0, 0, "")
-                found[directory.name] = _workload(directory, identity)
+                identity = files.shim if files is not None else NOBODY
+                found[directory.name] = process_workload(directory, identity)
         return found
+
+    def _take_groups(self) -> None:
+        """Once per process: control groups for jobs, and the limits of those that run already."""
+        limits = GroupLimits(
+            self._settings.memory_max_bytes, self._settings.cpus, self._settings.pids
+        )
+        try:
+            groups = self._claim_groups(limits)
+            groups.release_at_end()
+        except (NotDelegated, OSError) as error:
+            log.info("jobs.no_groups", reason=str(error))
+            return
+        self._launcher.groups = groups
+        log.info("jobs.groups", controllers=sorted(groups.controllers), removed=groups.sweep())
+        jobs_dir = self._settings.jobs_dir
+        for path in (*jobs_dir.glob("*/shim.json"), *jobs_dir.glob("*/salvage-*/shim.json")):
+            files = read_shim_file(path.parent)
+            if files is None or files.group is None or files.child is None or not files.child.alive:
+                continue
+            with contextlib.suppress(OSError):
+                nice = os.getpriority(os.PRIO_PROCESS, files.child.pid)
+                groups.restrict(files.group, cpu_priority.at_nice(files.job_type, nice))
 
     def _reap(self) -> None:
         for pid in tuple(self._own_shims):
@@ -249,58 +337,3 @@ class ProcessBackend:
                 gone = True
             if gone:
                 self._own_shims.discard(pid)
-
-
-def _await_shim_file(directory: Path, shim: ProcessIdentity) -> ShimFile | None:
-    """`shim.json`, which tells that signals are caught; a shim that is just starting gets a moment."""
-    give_up_s = time.monotonic() + _SHIM_START_S
-    while (files := read_shim_file(directory)) is None:
-        if not shim.alive or time.monotonic() > give_up_s:
-            return None
-        time.sleep(0.01)
-    return files
-
-
-def _exited(document: Mapping[str, Any]) -> Observation:
-    code = document.get("exit_code")
-    number = document.get("signal")
-    detail = str(document.get("error") or "")
-    if number is not None:
-        code = 128 + int(number)
-        detail = f"ended by signal {number}"
-    if size := document.get("killed_at_rss_bytes"):
-        detail = f"killed at {size / 2**20:.0f} MiB: jobs.process.memory_max is less"
-    if document.get("killed_after_grace"):
-        detail = "killed: it did not end within the grace"
-    return Observation(
-        Phase.EXITED,
-        exit_code=code,
-        stopped_at=datetime.fromtimestamp(document["stopped_at_s"], UTC),
-        detail=detail,
-        usage={
-            name: float(document[name])
-            for name in ("total_cpu_s", "max_rss_bytes")
-            if name in document
-        },
-    )
-
-
-def _workload(directory: Path, shim: ProcessIdentity) -> Workload:
-    reference: dict[str, str | int] = {
-        "directory": str(directory),
-        "shim_pid": shim.pid,
-        "shim_start_ticks": shim.start_ticks,
-        "boot_id": shim.boot_id,
-    }
-    return Workload(ProcessBackend.name, reference)
-
-
-def _directory(workload: Workload) -> Path:
-    return Path(str(workload.reference["directory"]))
-
-
-def _shim_identity(workload: Workload) -> ProcessIdentity:
-    reference = workload.reference
-    return ProcessIdentity(
-        int(reference["shim_pid"]), int(reference["shim_start_ticks"]), str(reference["boot_id"])
-    )

@@ -12,12 +12,16 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from offloader.backends.shim import boot_id, start_ticks, tail_name
+from offloader.backends.shim import job_group
+from offloader.backends.shim.capped_log import tail_name
+from offloader.backends.shim.process_table import boot_id, start_ticks
 from offloader.errors import BackendError
+from offloader.models import JobType
 
 _TAIL_NUMBER = re.compile(r"job\.tail\.([0-9]+)\.log")
 _CHUNK_BYTES = 256 * 1024
@@ -66,6 +70,17 @@ class ShimFile:
     """None: not started yet."""
     kill_at_monotonic_s: float | None
     """When the shim will kill the child; None: it was not told to stop."""
+    job_type: JobType
+    group: Path | None = None
+    """The job's control group; None: it has none of its own."""
+
+    def kill_job(self) -> None:
+        """Kill the child and all that is found of what it has started."""
+        if self.group is not None:
+            job_group.kill(str(self.group))
+        if self.child is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.child.pid, signal.SIGKILL)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -87,6 +102,8 @@ def read_shim_file(directory: Path) -> ShimFile | None:
             shim=_identity(document, "shim"),
             child=_identity(document, "child") if document["child_pid"] else None,
             kill_at_monotonic_s=document["kill_at_monotonic_s"],
+            job_type=JobType(document["job_type"]),
+            group=Path(document["cgroup"]) if document.get("cgroup") else None,
         )
     except (KeyError, TypeError, ValueError):
         return None

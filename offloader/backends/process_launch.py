@@ -8,20 +8,28 @@ import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from offloader.backends import shim as shim_module
+from foundation.logs import get_logger
+from offloader.backends import cpu_priority, shim
 from offloader.backends.base import LaunchRequest
-from offloader.backends.process_files import ProcessIdentity, remove_tree
+from offloader.backends.cgroup import JobGroups
+from offloader.backends.cpu_priority import CpuPriority
+from offloader.backends.own_input import INPUT_VARIABLE, forget_input, is_own_command, write_input
+from offloader.backends.process_files import ProcessIdentity, read_shim_file, remove_tree
+from offloader.backends.shim.process_table import boot_id, start_ticks
 from offloader.backends.surroundings import Surroundings
-from offloader.errors import LaunchFailed
+from offloader.errors import FilesGone, LaunchFailed, WorkloadBusy
 from offloader.models import JobType
 from offloader.settings import ProcessSettings
 
-_SHIM_PATH: Final = os.path.abspath(shim_module.__file__)
+_SHIM_PATH: Final = os.path.dirname(os.path.abspath(shim.__file__))
 _INHERITED: Final = ("PATH", "LANG", "TZ", "HOME", "SSL_CERT_FILE")
 _SALVAGE: Final = re.compile(r"salvage-([0-9]+)")
+
+log = get_logger()
 
 
 class Launcher:
@@ -37,6 +45,8 @@ class Launcher:
         self._settings = settings
         self._surroundings = surroundings
         self._inherited = {name: environ[name] for name in _INHERITED if name in environ}
+        self.groups: JobGroups | None = None
+        """Where jobs get control groups of their own; None: nowhere."""
 
     def launch(
         self, request: LaunchRequest, variables: Mapping[str, str]
@@ -55,31 +65,86 @@ class Launcher:
             command=self._command(request.job_type),
             variables=variables,
             data_dir=directory / "data",
+            priority=cpu_priority.LIVE[request.job_type],
         )
         return directory, shim
 
     def salvage(
-        self, job_directory: Path, *, job_type: JobType, variables: Mapping[str, str]
+        self, job_directory: Path, job_type: JobType, variables: Mapping[str, str]
     ) -> tuple[Path, ProcessIdentity]:
         """Start `salvage DIR` on the first result that the job left, in a directory within the job's own.
 
         Raises:
-            LaunchFailed: there is nothing to salvage, or it cannot be started.
+            FilesGone: there is nothing to salvage.
+            LaunchFailed: it cannot be started.
+            WorkloadBusy: an earlier salvage or retranscription runs still.
         """
         results = sorted(path.parent for path in job_directory.glob("data/*/job.json"))
         if not results:
-            raise LaunchFailed(f"{job_directory}: nothing is left to be published")
-        numbers = (_SALVAGE.fullmatch(path.name) for path in job_directory.iterdir())
-        number = max((int(match[1]) for match in numbers if match), default=0) + 1
+            raise FilesGone(f"{job_directory}: nothing is left to be published")
+        arguments = ["salvage", str(results[0])]
+        return self._start_within(job_directory, arguments, job_type, variables)
+
+    def rescue(
+        self, job_id: str, job_type: JobType, result: str, variables: Mapping[str, str]
+    ) -> tuple[Path, tuple[Path, ProcessIdentity]]:
+        """Start `rescue RESULT`, in a directory within the one that the job has, or would have, on this host;
+        that one, and as for a salvage.
+
+        Raises:
+            LaunchFailed: it cannot be started.
+            WorkloadBusy: an earlier attempt runs still.
+        """
+        job_directory = self._settings.jobs_dir / job_id
+        try:
+            (job_directory / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise LaunchFailed(f"cannot make {job_directory}: {error.strerror}") from error
+        arguments = ["rescue", result]
+        return job_directory, self._start_within(job_directory, arguments, job_type, variables)
+
+    def retranscribe(
+        self, job_directory: Path, job_type: JobType, variables: Mapping[str, str]
+    ) -> tuple[Path, ProcessIdentity]:
+        """Start `retranscribe`, in a directory within the job's own.
+
+        Raises:
+            LaunchFailed: the job's files are gone, or it cannot be started.
+            WorkloadBusy: an earlier salvage or retranscription runs still.
+        """
+        if not (job_directory / "data").is_dir():
+            raise LaunchFailed(f"{job_directory}: nothing of the job is left")
+        return self._start_within(job_directory, ["retranscribe"], job_type, variables)
+
+    def _start_within(
+        self,
+        job_directory: Path,
+        arguments: Sequence[str],
+        job_type: JobType,
+        variables: Mapping[str, str],
+    ) -> tuple[Path, ProcessIdentity]:
+        """The job's program with `arguments`, on the job's files, after its end."""
+        earlier = {
+            int(match[1]): path
+            for path in job_directory.iterdir()
+            if (match := _SALVAGE.fullmatch(path.name))
+        }
+        if any(_runs(path) for path in earlier.values()):
+            raise WorkloadBusy(f"{job_directory}: something works on its files still")
+        for path in earlier.values():  # of one that nobody stored, and that never took it
+            with suppress(OSError):
+                forget_input(path)
+        number = max(earlier, default=0) + 1
         directory = job_directory / f"salvage-{number}"
         _make(directory)
         shim = self._start(
             directory,
             job_id=job_directory.name,
             job_type=job_type,
-            command=[*self._command(job_type), "salvage", str(results[0])],
+            command=[*self._command(job_type), *arguments],
             variables=variables,
             data_dir=job_directory / "data",
+            priority=cpu_priority.POST_CALL,
         )
         return directory, shim
 
@@ -92,36 +157,60 @@ class Launcher:
         command: Sequence[str],
         variables: Mapping[str, str],
         data_dir: Path,
+        priority: CpuPriority,
     ) -> ProcessIdentity:
-        options = {
+        options: dict[str, str | int | float | bool] = {
             "directory": str(directory),
             "job_id": job_id,
             "job_type": job_type.value,
             "grace_s": self._settings.stop_grace_s,
             "log_max_bytes": self._settings.log_max_bytes,
             "memory_max_bytes": self._settings.memory_max_bytes,
+            "nice": priority.nice,
+            **self._group_options(directory, priority),
         }
         arguments = [sys.executable, "-I", "-S", _SHIM_PATH, json.dumps(options)]
         if self._surroundings is not None:
             ca_file = self._surroundings.network.ca_cert_file
             ca_path = str(ca_file) if ca_file is not None else None
             variables = self._surroundings.variables(variables, ca_path=ca_path)
-        environment = {**variables, **self._fixed_variables(job_type, data_dir)}
+            variables |= self._surroundings.copies() | self._surroundings.tracing()
+        environment = self.fixed_variables(job_type, data_dir)
         try:
+            if is_own_command(command):
+                environment[INPUT_VARIABLE] = str(write_input(directory, variables))
+            else:
+                environment = {**variables, **environment}
             pid = _spawn_shim([*arguments, *command], environment, directory)
         except (OSError, ValueError) as error:
             remove_tree(directory)
             reason = getattr(error, "strerror", None) or str(error)
             raise LaunchFailed(f"cannot start the job's process: {reason}") from error
-        ticks = shim_module.start_ticks(pid) or 0
-        return ProcessIdentity(pid, ticks, shim_module.boot_id())
+        return ProcessIdentity(pid, start_ticks(pid) or 0, boot_id())
+
+    def _group_options(self, directory: Path, priority: CpuPriority) -> dict[str, str | bool]:
+        """A group for the job; none costs its limits, and never the job."""
+        if self.groups is None:
+            return {}
+        name = "-".join(directory.relative_to(self._settings.jobs_dir).parts)
+        try:
+            group = self.groups.make(name, priority)
+        except OSError as error:
+            log.warning("job.no_group", directory=str(directory), error=str(error))
+            return {}
+        return {
+            "group": str(group),
+            "group_limits_memory": self.groups.limits_memory,
+            "home_group": str(self.groups.home),
+        }
 
     def _command(self, job_type: JobType) -> Sequence[str]:
         if job_type is JobType.RECORDING:
             return self._settings.recorder_command
         return self._settings.transcriber_command
 
-    def _fixed_variables(self, job_type: JobType, data_dir: Path) -> dict[str, str]:
+    def fixed_variables(self, job_type: JobType, data_dir: Path) -> dict[str, str]:
+        """What a program of ours finds in its environment, whatever the client says."""
         fixed = {
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
@@ -136,11 +225,22 @@ class Launcher:
         }
         if self._settings.models_dir:
             fixed["MODELS_DIR"] = self._settings.models_dir
+        if job_type is JobType.RECORDING:
+            # Large pictures pass through every thread; a heap for each thread keeps its own peak.
+            fixed["MALLOC_ARENA_MAX"] = "1"
         if job_type is JobType.TRANSCRIBING:
             # The encoder maps and unmaps 72 MB of attention buffers per call; huge pages save the
             # page faults: 20-28 % of its time (measured with base and int8 on two threads).
             fixed["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         return fixed
+
+
+def _runs(directory: Path) -> bool:
+    """Whether the workload of this directory has not ended yet."""
+    files = read_shim_file(directory)
+    if files is None or (directory / "exit.json").exists():
+        return False
+    return files.shim.alive or (files.child is not None and files.child.alive)
 
 
 def _make(directory: Path) -> None:
@@ -163,6 +263,7 @@ def _spawn_shim(command: list[str], environment: Mapping[str, str], directory: P
             (os.POSIX_SPAWN_OPEN, 2, complaints, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
         ],
         setsid=True,
-        setsigmask=(),
+        # Kept until the shim can pass them on: a stop may come before it does anything at all.
+        setsigmask=(signal.SIGTERM, signal.SIGINT),
         setsigdef=(signal.SIGPIPE, signal.SIGTERM, signal.SIGINT),
     )

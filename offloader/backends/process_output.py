@@ -13,7 +13,7 @@ from typing import Final
 
 from offloader.backends.base import Artifact
 from offloader.backends.process_files import LOG_CUT, log_numbers
-from offloader.backends.shim import tail_name
+from offloader.backends.shim.capped_log import tail_name
 from offloader.errors import BackendError
 
 _CHUNK_BYTES: Final = 256 * 1024
@@ -69,17 +69,22 @@ def list_artifacts(data: Path) -> list[Artifact]:
                 continue  # the job removed it meanwhile
             shown = os.path.relpath(path, data)
             if stat.S_ISREG(status.st_mode) and shown.isprintable():
-                found.append(Artifact(shown, status.st_size))
+                found.append(Artifact(shown, status.st_size, _version(status)))
     return sorted(found, key=lambda artifact: artifact.name)[:_MOST_FILES]
 
 
-def read_artifact(data: Path, name: str) -> Iterator[bytes]:
-    """The file `name` below `data` in chunks.
+def _version(status: os.stat_result) -> str:
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def read_artifact(data: Path, name: str, *, start: int = 0) -> Iterator[bytes]:
+    """The file `name` below `data` from byte `start` on, in chunks.
 
     Raises:
         BackendError: with the first chunk: no such plain file below `data`.
     """
     with os.fdopen(_open_below(data, name), "rb") as file:
+        file.seek(start)
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
 

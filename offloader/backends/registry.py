@@ -8,13 +8,17 @@ from foundation.layered_config import ConfigError
 from offloader.backends.base import Backend
 from offloader.backends.surroundings import Surroundings
 from offloader.settings import JobsSettings
+from offloader.store.secret_key import Cipher
 
 
-def create_backend(settings: JobsSettings, *, environ: Mapping[str, str]) -> Backend:
-    """The backend that the settings name.
+def create_backend(
+    settings: JobsSettings, *, environ: Mapping[str, str], cipher: Cipher | None = None
+) -> Backend:
+    """The backend that the settings name; celery's shares the secrets of `cipher` with its workers.
 
     Raises:
-        ConfigError: this release has no such backend.
+        ConfigError: there is no such backend, or not in this place.
+        BackendError: it cannot be used as the settings say.
     """
     match settings.api_type:
         case "process":
@@ -28,8 +32,18 @@ def create_backend(settings: JobsSettings, *, environ: Mapping[str, str]) -> Bac
             from offloader.backends.docker.options import DockerOptions
 
             return DockerBackend(DockerOptions.of(settings), environ=environ)
+        case "kubernetes":
+            from offloader.backends.kubernetes.backend import KubernetesBackend
+            from offloader.backends.kubernetes.options import KubernetesOptions
+
+            return KubernetesBackend(KubernetesOptions.of(settings), environ=environ)
+        case "celery" if cipher is not None:
+            from offloader.backends.celery.backend import CeleryBackend
+            from offloader.backends.celery.options import CeleryOptions
+
+            return CeleryBackend(CeleryOptions.of(settings), cipher=cipher)
         case other:
             raise ConfigError(
-                f'jobs.api_type = "{other}": this release cannot run jobs that way; '
+                f'jobs.api_type = "{other}": jobs cannot be run that way here; '
                 'use jobs.api_type = "process" (JOBS_APITYPE=process)'
             )

@@ -48,6 +48,11 @@ class RunnerImages:
             return own_image(named[1])
         return own_image(PROGRAMS[job_type]) if job_type is not None else runner
 
+    def runs_ours(self, image: str) -> bool:
+        """Whether `image`, which ran, may be one of ours; the vendor's have a runner's own name. Empty: it is
+        not known which one ran."""
+        return not (self.use_reference_images and image and image not in self.patterns.values())
+
 
 def _fits(pattern: str, runner: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), runner) is not None

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from offloader.backends.base import Artifact, LaunchRequest, Observation, Phase
-from offloader.errors import BackendError, LaunchFailed
+from offloader.backends.base import (
+    Artifact,
+    LaunchRequest,
+    Observation,
+    Phase,
+    Places,
+    Rescued,
+)
+from offloader.errors import BackendError, FilesGone, LaunchFailed
 from offloader.models import JobType, Workload
 
 
@@ -31,10 +39,19 @@ class StubBackend:
     """Jobs that `adopt` finds besides those launched here."""
     salvaged: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     """Job and variables of each salvage; its observation is under `<job>/salvage-<number>`."""
+    retranscribed: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    """Job and variables of each; its observation is under `<job>/again-<number>`."""
+    gone: set[str] = field(default_factory=set)
+    """Jobs whose files are."""
+    rescued: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
+    """Job, result and variables of each rescue; its observation is under `<job>/rescue-<number>`."""
     lowered: list[str] = field(default_factory=list)
     free_disk: int | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     """What every job has left."""
+    lives_at: str = ""
+    room: Places | None = None
+    hosts: Mapping[str, bool] | None = None
     unusable: str = ""
     """Why no job could be launched now."""
 
@@ -73,12 +90,17 @@ class StubBackend:
             await asyncio.sleep(0.01)
 
     async def artifacts(self, workload: Workload) -> Sequence[Artifact]:
-        return [Artifact(name, len(self.files[name])) for name in sorted(self.files)]
+        return [
+            Artifact(name, len(content), f"{zlib.crc32(content):x}")
+            for name, content in sorted(self.files.items())
+        ]
 
-    async def read_artifact(self, workload: Workload, name: str) -> AsyncIterator[bytes]:
+    async def read_artifact(
+        self, workload: Workload, name: str, *, start: int = 0
+    ) -> AsyncIterator[bytes]:
         if name not in self.files:
             raise BackendError(f"no file {name}")
-        yield self.files[name]
+        yield self.files[name][start:]
 
     async def remove(self, workload: Workload) -> None:
         job_id = str(workload.reference["id"])
@@ -92,13 +114,46 @@ class StubBackend:
         if self.refuse:
             raise LaunchFailed(self.refuse)
         job_id = str(workload.reference["id"])
+        if job_id in self.gone:
+            raise FilesGone(f"{job_id}: nothing is left")
         self.salvaged.append((job_id, variables))
         salvage_id = f"{job_id}/salvage-{len(self.salvaged)}"
         self.observations[salvage_id] = Observation(Phase.RUNNING)
         return Workload(self.name, {"id": salvage_id})
 
+    async def rescue(
+        self, workload: Workload, *, job_type: JobType, result: str, variables: Mapping[str, str]
+    ) -> Rescued:
+        if self.refuse:
+            raise LaunchFailed(self.refuse)
+        job_id = str(workload.reference["id"])
+        self.rescued.append((job_id, result, variables))
+        rescue_id = f"{job_id}/rescue-{len(self.rescued)}"
+        self.observations[rescue_id] = Observation(Phase.RUNNING)
+        return Rescued(workload, Workload(self.name, {"id": rescue_id}))
+
+    async def retranscribe(
+        self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
+    ) -> Workload:
+        if self.refuse:
+            raise LaunchFailed(self.refuse)
+        job_id = str(workload.reference["id"])
+        self.retranscribed.append((job_id, variables))
+        again_id = f"{job_id}/again-{len(self.retranscribed)}"
+        self.observations[again_id] = Observation(Phase.RUNNING)
+        return Workload(self.name, {"id": again_id})
+
     async def lower(self, workload: Workload) -> None:
         self.lowered.append(str(workload.reference["id"]))
+
+    async def place(self) -> str:
+        return self.lives_at
+
+    async def places(self) -> Places | None:
+        return self.room
+
+    async def workers(self) -> Mapping[str, bool] | None:
+        return self.hosts
 
     async def check_usable(self) -> None:
         if self.unusable:

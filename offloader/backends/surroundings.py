@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from offloader.errors import LaunchFailed
 from offloader.setting_groups import NetworkSettings
+from offloader.speech_rules import named_endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,25 @@ class Surroundings:
         result = {name: value for name, value in added.items() if value} | dict(given)
         if "SITE_URL" in given:
             result["SITE_URL"] = self.network.site_url_for_jobs(given["SITE_URL"])
+            if self.network.names_site(given["SITE_URL"]):
+                result["SITE_URL_ALLOWED"] = "true"
+        if any(named_endpoints(given)):
+            result["ALLOWED_SPEECH_URLS"] = ",".join(sorted(self.network.allowed_speech))
         return result
+
+    def copies(self, *, kept: bool = True) -> dict[str, str]:
+        """Where a job copies its files to, with the bucket's keys: for programs of our own only. A client
+        cannot set these (environment.py). `kept`: its files outlive it, so that others can finish it."""
+        if not self.network.copies_url:
+            return {}
+        in_bucket = self.network.copies_url.startswith("s3:")
+        keys = self.network.bucket_variables if in_bucket else {}
+        last_chance = {} if kept else {"FILES_GO_WITH_JOB": "true"}
+        return {**keys, **last_chance, "COPIES_URL": self.network.copies_url}
+
+    def tracing(self) -> dict[str, str]:
+        """Where a job sends its spans: for programs of our own only, and no client can set it."""
+        return dict(self.network.tracing_variables)
 
     def read_ca(self) -> bytes | None:
         """The CA file's content. Blocks.
@@ -49,20 +68,19 @@ class Surroundings:
             text = f"jobs.ca_cert_file: cannot read {path}: {error.strerror}"
             raise LaunchFailed(text) from error
 
+    def means_the_job_itself(self, site_url: str) -> bool:
+        """Whether a job with a network of its own would reach nobody else under that URL."""
+        host = (urlsplit(site_url).hostname or "").rstrip(".")
+        return _is_loopback(host) and host not in {name for name, _ in self.network.extra_hosts}
+
     def check_reachable(self, site_url: str, *, network_mode: str) -> None:
         """A loopback URL means the container itself, unless it shares the host's network.
 
         Raises:
             LaunchFailed: with both ways out.
         """
-        host = (urlsplit(site_url).hostname or "").rstrip(".")
-        if (
-            network_mode == "host"
-            or network_mode.startswith("container:")
-            or not _is_loopback(host)
-        ):
-            return
-        if host in {name for name, _ in self.network.extra_hosts}:
+        shared = network_mode == "host" or network_mode.startswith("container:")
+        if shared or not self.means_the_job_itself(site_url):
             return
         raise LaunchFailed(
             f'the site URL {site_url} means the job\'s own container on the network "{network_mode}": '

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from offloader.models import JobState, JobType
+from offloader.retranscription_wish import ENGINES
 from offloader.setting_keys import DEFAULT_CONFIG_PATH
 
 _EXIT_CODES: Final = """\
@@ -33,10 +34,18 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     serve = commands.add_parser("serve", help="run the service (also without COMMAND)")
     _add_config(serve, default=argparse.SUPPRESS)
+    worker = commands.add_parser("worker", help="run jobs that Celery hands to this host")
+    _add_config(worker, default=argparse.SUPPRESS)
     _add_jobs(_Group(commands, "jobs", "look at jobs, stop them, publish what they left"))
     _add_clients(_Group(commands, "clients", "who may use the service"))
     _add_state(commands)
     _add_configuration(_Group(commands, "config", "check and explain the configuration"))
+    _add_audit(_Group(commands, "audit", "the record of who did what"))
+    _add_doctor(commands)
+    _add_support_bundle(commands)
+    _add_selftest(commands)
+    _add_models(_Group(commands, "models", "list, verify and convert speech models"))
+    _add_notify(_Group(commands, "notify", "the admins' channel that gets a line"))
     return top
 
 
@@ -54,7 +63,7 @@ class _Group:
         """`function` is the name in the module of the group."""
         command = self._commands.add_parser(name, help=text, description=text)
         _add_common(command)
-        if self._name == "config":
+        if self._name in ("config", "models", "notify", "audit"):
             command.set_defaults(run=_locally(self._name, function))
         else:
             _add_door(command)
@@ -90,6 +99,28 @@ def _add_jobs(group: _Group) -> None:
         help="a token of the Calls bot for its site, - for standard input; else the newest known one",
     )
 
+    command = group.add("retranscribe", "retranscribe", "transcribe the audio a job kept again")
+    _add_id(command)
+    command.add_argument("--model", metavar="NAME", help="a folder of the models' directory")
+    command.add_argument("--language", metavar="CODE", help="de, several with commas, or auto")
+    command.add_argument("--engine", choices=ENGINES, help="another one than the job had")
+    command.add_argument(
+        "--engine-options",
+        type=Path,
+        metavar="FILE",
+        help="JSON object with a speech service's options and keys, - for standard input",
+    )
+    command.add_argument(
+        "--vocabulary", metavar="WORDS", help="words and names, separated by commas"
+    )
+    command.add_argument("--publish", action="store_true", help="post the new transcript, too")
+    command.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="with --publish: a token of the Calls bot, - for standard input; else the newest known one",
+    )
+
 
 def _add_clients(group: _Group) -> None:
     group.add("list", "list_clients", "the registered clients")
@@ -106,6 +137,10 @@ def _add_clients(group: _Group) -> None:
             help="its key, - for standard input; else a new random one is made and shown",
         )
     command = group.add("revoke", "revoke", "forget a client; its jobs go on")
+    command.add_argument("client_id", metavar="ID")
+    command = group.add(
+        "adopt", "adopt", "give a client the jobs that earlier registrations of its name left"
+    )
     command.add_argument("client_id", metavar="ID")
 
 
@@ -136,6 +171,136 @@ def _add_configuration(group: _Group) -> None:
     group.add("show", "show", "the values in force and where they come from")
     command = group.add("docs", "docs", "the page that explains every key")
     command.add_argument("--sample", action="store_true", help="a file with every key instead")
+
+
+def _add_audit(group: _Group) -> None:
+    command = group.add("verify", "verify", "name the first line that is not as it was written")
+    command.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="another one than audit.file"
+    )
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "examine this installation step by step: verdict, cause, fix"
+    command = commands.add_parser(
+        "doctor",
+        help=text,
+        description=text,
+        epilog="exit codes: 0 all is well; 4 warnings; 5 failures; 1 and 2 as of all commands.",
+    )
+    _add_common(command)
+    command.add_argument("--site-url", metavar="URL", help="the Mattermost server: look at it, too")
+    command.add_argument(
+        "--token",
+        help="a Mattermost token for it; others on this host see arguments: better --token-file, "
+        "or the variable OFFLOADER_DOCTOR_TOKEN",
+    )
+    command.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="that token, - for standard input"
+    )
+    command.add_argument("--ca-cert", type=Path, metavar="FILE", help="PEM file of the site's CA")
+    command.add_argument(
+        "--rtcd-url", metavar="URL", help="the SFU as the plugin has it: look at it, too"
+    )
+    command.add_argument(
+        "--channel", metavar="ID", help="where the probe of the upload may be made (a channel's ID)"
+    )
+    for option, text in (("--only", "these steps alone"), ("--skip", "not these steps")):
+        command.add_argument(
+            option, action="append", default=[], metavar="STEP[,STEP]", help=f"{text}; repeatable"
+        )
+    command.add_argument(
+        "--quick", action="store_true", help="without measurements that take seconds"
+    )
+    command.add_argument(
+        "--worker", action="store_true", help="this host runs `offloader worker`: look at its jobs"
+    )
+    command.add_argument(
+        "--write", action="store_true", help="put what was measured into the configuration file"
+    )
+    command.add_argument("--yes", action="store_true", help="with --write: do not ask first")
+    command.set_defaults(run=_locally("doctor", "doctor"))
+
+
+def _add_support_bundle(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "collect what somebody who helps needs to see, without secrets, in one file"
+    command = commands.add_parser("support-bundle", help=text, description=text)
+    _add_common(command)
+    command.add_argument("--output", type=Path, metavar="FILE", help="a new file (.tar.gz)")
+    command.add_argument("--yes", action="store_true", help="write it without asking")
+    command.add_argument("--socket", type=Path, metavar="PATH", help="the service's local socket")
+    command.add_argument("--url", help="a service elsewhere, such as https://host:4545")
+    command.add_argument("--site-url", metavar="URL", help="let the doctor look at this site, too")
+    command.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="a Mattermost token for the doctor, or -"
+    )
+    command.add_argument(
+        "--ca-cert", type=Path, metavar="FILE", help="PEM file of the CA of the site and of --url"
+    )
+    command.add_argument("--rtcd-url", metavar="URL", help="the SFU, for the doctor")
+    command.set_defaults(
+        run=_locally("support_bundle", "support_bundle"), token=None, channel=None, quick=True
+    )
+
+
+def _add_models(group: _Group) -> None:
+    listing = group.add("list", "list_models", "models with size, hash and place")
+    verifying = group.add("verify", "verify", "is each model complete, and as its SHA256SUMS says")
+    verifying.add_argument("name", nargs="*", metavar="NAME", help="these alone")
+    verifying.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="a SHA256SUMS in place of the models' own"
+    )
+    converting = group.add("convert", "convert", "make one from a Whisper model in safetensors")
+    converting.add_argument(
+        "source", type=Path, metavar="DIR", help="model.safetensors, config.json, tokenizer.json …"
+    )
+    converting.add_argument("--name", help="what its folder is called (as DIR)")
+    converting.add_argument(
+        "--quantization",
+        choices=("float16", "int8", "float32"),
+        default="float16",
+        help="how its weights are stored (float16)",
+    )
+    for command in (listing, verifying, converting):
+        command.add_argument(
+            "--models-dir",
+            type=Path,
+            metavar="DIR",
+            help="where models are; else what the configuration says, else MODELS_DIR",
+        )
+
+
+def _add_selftest(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "record, transcribe and caption a real call on this installation, and judge the result"
+    command = commands.add_parser(
+        "selftest",
+        help=text,
+        description=f"{text}: a minute through a bundled SFU and a stand-in for Mattermost, on free ports, "
+        "beside the running service and without it.",
+    )
+    _add_config(command, default=argparse.SUPPRESS)
+    command.add_argument(
+        "--backend", choices=("process", "docker"), help="another one than jobs.api_type"
+    )
+    command.add_argument("--short", action="store_true", help="half a minute instead")
+    command.add_argument(
+        "--model", default="", metavar="NAME", help="speech model of the transcript (base)"
+    )
+    command.add_argument(
+        "--captions-model", default="", metavar="NAME", help="speech model of the captions (tiny)"
+    )
+    command.add_argument(
+        "--force", action="store_true", help="also when the running service has no room left"
+    )
+    command.add_argument("--socket", type=Path, metavar="PATH", help="the service's local socket")
+    command.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="keep recording, transcript and logs there"
+    )
+    command.set_defaults(run=_locally("selftest", "selftest"))
+
+
+def _add_notify(group: _Group) -> None:
+    group.add("test", "test", "send a line to notify.mattermost_webhook and say whether it arrived")
 
 
 def _locally(module: str, function: str) -> Action:

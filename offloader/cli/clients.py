@@ -50,6 +50,17 @@ def revoke(client: ServiceClient, arguments: argparse.Namespace) -> None:
         )
 
 
+def adopt(client: ServiceClient, arguments: argparse.Namespace) -> None:
+    """Give a client the jobs that earlier registrations of its name left."""
+    document = client.post("admin", "clients", "adopt", body={"clientID": arguments.client_id})
+    if arguments.json:
+        output.print_json(document)
+        return
+    count = document["jobs"]
+    jobs = "1 job" if count == 1 else f"{count} jobs"
+    print(f"client {output.shown(arguments.client_id)} has {jobs} of earlier registrations now")
+
+
 def _change(client: ServiceClient, arguments: argparse.Namespace, action: str, done: str) -> None:
     given = _given_key(arguments.key_file) if arguments.key_file else None
     key = given or secrets.token_urlsafe(32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from foundation.layered_config import Problem
 from offloader.cli import output
 from offloader.cli.config_docs import configuration_page, sample_file
 from offloader.cli.failures import CommandFailed
+from offloader.setting_files import unusable_files
 from offloader.setting_keys import KEYS
-from offloader.settings import Reading, Settings, read_settings
+from offloader.settings import Reading, read_settings
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -27,12 +27,11 @@ def check(arguments: argparse.Namespace) -> None:
     reading = read_settings(path, os.environ)
     problems = list(reading.problems)
     if not problems:
-        problems += _unusable_files(reading)
+        problems += unusable_files(reading)
+    warnings = list(reading.settings.warnings)
     if arguments.strict:
         problems += _strict_problems(path, reading)
-        warnings: list[str] = []
-    else:
-        warnings = list(reading.settings.warnings)
+        warnings = [text for text in warnings if not text.startswith(f"{path}: ")]  # errors now
     if arguments.json:
         output.print_json({"problems": [_document(p) for p in problems], "warnings": warnings})
     else:
@@ -60,9 +59,10 @@ def show(arguments: argparse.Namespace) -> None:
         name: {"value": _shown(name, value), "source": reading.sources[name]}
         for name, value in reading.values.items()
     }
-    auto = reading.values["jobs.max_concurrent_jobs"] == "auto"
-    if auto:
-        values["jobs.max_concurrent_jobs"]["means"] = reading.settings.jobs.max_concurrent_jobs
+    limit = reading.settings.jobs.max_concurrent_jobs
+    if limit != reading.values["jobs.max_concurrent_jobs"]:
+        means = "no limit beside the workers' slots" if limit is None else limit
+        values["jobs.max_concurrent_jobs"]["means"] = means
     if arguments.json:
         output.print_json({"file": str(arguments.config), "values": values})
         return
@@ -102,36 +102,6 @@ def _strict_problems(path: Path, reading: Reading) -> Iterator[Problem]:
         yield Problem(str(path), name, "", text, f"{path}: {name}: {text}")
 
 
-def _unusable_files(reading: Reading) -> Iterator[Problem]:
-    """Files that are named and that the service could not use."""
-    settings: Settings = reading.settings
-    tls = settings.api.tls
-    if tls.enable:
-        try:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(tls.cert_file, tls.cert_key, password=_no_password)
-        except (OSError, ssl.SSLError) as error:
-            text = f"certificate or key cannot be used: {error.strerror or error}"
-            yield _file_problem(reading, "api.http.tls.cert_file", text)
-    ca_file = settings.jobs.network.ca_cert_file
-    if ca_file is not None:
-        try:
-            ssl.create_default_context(cafile=str(ca_file))
-        except (OSError, ssl.SSLError) as error:
-            text = f"no certificates can be read from it: {error.strerror or error}"
-            yield _file_problem(reading, "jobs.ca_cert_file", text)
-
-
-def _no_password() -> str:
-    """Never asks at the terminal: a key that is encrypted cannot be used."""
-    return ""
-
-
-def _file_problem(reading: Reading, name: str, text: str) -> Problem:
-    place, value = reading.sources[name], str(reading.values[name])
-    return Problem(place, name, repr(value), text, f"{name} = {value!r}: {text}")
-
-
 def _document(problem: Problem) -> dict[str, str]:
     return {
         "place": problem.place,
@@ -143,7 +113,8 @@ def _document(problem: Problem) -> dict[str, str]:
 
 def _value(problem: Problem) -> str:
     """The value, where the line does not name it yet."""
-    if not problem.value or problem.value in str(problem) or problem.value == "***":
+    told = str(problem).replace(problem.place, "")  # a path may hold anything
+    if not problem.value or problem.value in told or problem.value == "***":
         return ""
     return f" (it is {problem.value})"
 

@@ -17,12 +17,17 @@ _MACHINE_DEFAULTS: Final = {
 _EXAMPLES: Final = {
     "api.admin_socket": "/var/lib/calls-offloader/offloader.sock",
     "store.data_source": "/var/lib/calls-offloader/offloader.db",
+    "audit.file": "/var/lib/calls-offloader/offloader.audit.jsonl",
     "jobs.http_proxy": "http://proxy.example.com:3128",
     "jobs.https_proxy": "http://proxy.example.com:3128",
     "jobs.no_proxy": "localhost,chat.example.com",
+    "jobs.celery.own_url": "http://offloader-1.example.com:4545",
+    "worker.name": "host-1",
+    "worker.url": "http://host-1.example.com:4546",
     "jobs.process.jobs_dir": "/var/lib/calls-offloader/jobs",
     "jobs.process.recorder_command": ["python3", "-m", "jobs.recorder"],
     "jobs.process.transcriber_command": ["python3", "-m", "jobs.transcriber"],
+    "jobs.process.stop_grace_s": 300.0,
 }
 """What the sample file shows for keys whose default depends on the machine."""
 _SAMPLE_VALUES: Final = {"api.security.allow_self_registration": True, "jobs.api_type": "process"}
@@ -60,7 +65,12 @@ _TITLES: Final = {
     "jobs": "Jobs: `[jobs]`",
     "jobs.docker": "Docker: `[jobs.docker]`",
     "jobs.kubernetes": "Kubernetes: `[jobs.kubernetes]`",
+    "jobs.celery": "Celery: `[jobs.celery]`",
     "jobs.process": "Processes: `[jobs.process]`",
+    "worker": "Worker: `[worker]`",
+    "tracing": "Traces: `[tracing]`",
+    "notify": "A line to the admins: `[notify]`",
+    "audit": "Who did what: `[audit]`",
     "logger": "Log: `[logger]`",
 }
 

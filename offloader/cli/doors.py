@@ -58,7 +58,7 @@ def find_door(
     if url is not None:
         return _door_of_url(url, api, ca_file)
     path = socket_path or api.admin_socket
-    if path is not None and (socket_path is not None or path.exists()):
+    if path is not None and (socket_path is not None or _may_be_there(path)):
         return Door(shown=str(path), socket_path=path)
     if api.enable_admin:
         return _door_of_address(api, ca_file)
@@ -66,6 +66,13 @@ def find_door(
         f"the service has no socket {path or '(api.admin_socket is empty)'}: see that it runs; name its "
         "configuration by --config FILE, its socket by --socket PATH or, for another host, --url URL"
     )
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return True  # not for us to look; connecting says why
 
 
 def _door_of_url(url: str, api: ApiSettings, ca_file: Path | None) -> Door:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -17,8 +18,11 @@ from offloader.cli.requests import ServiceClient
 from offloader.setting_values import parse_retention
 
 _PAGE: Final = 100
-_COLUMNS: Final = ("id", "type", "state", "ended by", "exit", "created", "lasted", "result")
+_COLUMNS: Final = (
+    *("id", "type", "client", "state", "ended by", "exit", "created", "lasted", "result"),
+)
 _TOKEN_LIMIT_BYTES: Final = 4096
+_OPTIONS_LIMIT_BYTES: Final = 64 * 1024
 
 
 def list_jobs(client: ServiceClient, arguments: argparse.Namespace) -> None:
@@ -55,13 +59,18 @@ def show(client: ServiceClient, arguments: argparse.Namespace) -> None:
         output.print_json(job)
         return
     publication = job.get("publication") or {}
+    again = job.get("retranscription") or {}
+    failure = job.get("failure") or {}
     output.print_fields(
         {
             "job": job["id"],
             "type": job["type"],
+            "client": _owner(job),
             "state": job["state"],
             "ended by": job["stop_reason"],
             "exit code": job["exit_code"],
+            "failed at": failure.get("stage"),
+            "because": failure.get("cause"),
             "what happened": job["detail"],
             "next step": job["next_step"],
             "created": output.moment(job["start_at"]),
@@ -71,6 +80,9 @@ def show(client: ServiceClient, arguments: argparse.Namespace) -> None:
             "result": _result(job),
             "next attempt": output.moment(publication.get("next_at")),
             "last attempt": publication.get("detail"),
+            "transcribed again": again.get("state"),
+            "its files": again.get("artifacts"),
+            "what became of it": again.get("detail"),
             "site": job["input_data"].get("site_url"),
             "call": job["input_data"].get("call_id"),
             "post": job["input_data"].get("post_id"),
@@ -130,14 +142,44 @@ def republish(client: ServiceClient, arguments: argparse.Namespace) -> None:
         print(f"job {job['id']} is tried again within seconds; `jobs show` tells how it went")
 
 
+def retranscribe(client: ServiceClient, arguments: argparse.Namespace) -> None:
+    """Transcribe what a job kept once more, with whatever differs from the job's own settings."""
+    if arguments.token_file and not arguments.publish:
+        raise BadUsage("--token-file: is for --publish alone")
+    words = arguments.vocabulary
+    wish = {
+        "model": arguments.model,
+        "language": arguments.language,
+        "engine": arguments.engine,
+        "vocabulary": words and [word.strip() for word in words.split(",") if word.strip()],
+        "engine_options": arguments.engine_options and _options(arguments.engine_options),
+        "publish": arguments.publish or None,
+        "auth_token": arguments.token_file and _token(arguments.token_file),
+    }
+    body = {name: value for name, value in wish.items() if value is not None}
+    job = client.post("jobs", arguments.id, "retranscribe", body=body)
+    if arguments.json:
+        output.print_json(job)
+        return
+    folder = job["retranscription"]["artifacts"]
+    print(f"job {job['id']} is transcribed again; `jobs show` tells how it went, its files will be")
+    print(f"  {folder}transcript.vtt, .txt, .json, .srt and .md (`jobs artifacts` fetches them)")
+
+
 def _row(job: Mapping[str, Any]) -> tuple[Any, ...]:
     lasted_ms = job["stop_at"] - job["start_at"] if "stop_at" in job else None
     lasted = None if lasted_ms is None else output.lasting(lasted_ms / 1000)
     created = output.moment(job["start_at"])
     return (
-        *(job["id"], job["type"], job["state"], job["stop_reason"], job["exit_code"]),
+        *(job["id"], job["type"], _owner(job)),
+        *(job["state"], job["stop_reason"], job["exit_code"]),
         *(created, lasted, _result(job) or "-"),
     )
+
+
+def _owner(job: Mapping[str, Any]) -> str | None:
+    owner: str | None = job.get("client_id")  # None: the running service is of an older release
+    return "(admin)" if owner == "" else owner
 
 
 def _result(job: Mapping[str, Any]) -> str:
@@ -189,6 +231,22 @@ def _token(path: Path) -> str:
     if not re.fullmatch(r"[!-~]{1,1024}", token):
         raise CommandFailed(f"--token-file {path}: should hold one token and nothing else")
     return token
+
+
+def _options(path: Path) -> dict[str, Any]:
+    """From a file or standard input, for they hold keys."""
+    try:
+        data = (
+            sys.stdin.buffer.read(_OPTIONS_LIMIT_BYTES) if str(path) == "-" else path.read_bytes()
+        )
+        document = json.loads(data)
+    except OSError as error:
+        raise CommandFailed(f"--engine-options {path}: cannot be read: {error.strerror}") from error
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise CommandFailed(f"--engine-options {path}: should hold one JSON object")
+    return document
 
 
 def _since(text: str | None, now: datetime) -> str | None:

@@ -20,6 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from offloader.cli.serve import serve
 
             return serve(parsed.config)
+        if parsed.command == "worker":
+            from offloader.cli.worker import work
+
+            return work(parsed.config)
         parsed.run(parsed)
         sys.stdout.flush()
     except CommandFailed as error:

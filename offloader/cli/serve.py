@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
 
@@ -15,6 +16,7 @@ from offloader.app import Offloader, running_offloader
 from offloader.http_server import HttpServer
 from offloader.listen import bind, bind_local
 from offloader.logging_setup import set_up_logging
+from offloader.own_files import keep_to_itself
 from offloader.settings import ApiSettings, Settings, load_settings
 from offloader.version import BUILD_VERSION
 
@@ -30,18 +32,19 @@ def serve(config_path: Path) -> int:
     Raises:
         ConfigError, StoreError: the service cannot start.
     """
+    keep_to_itself()
     settings = load_settings(config_path, os.environ)
-    sockets = bind(settings.api.listen_address)
-    set_up_logging(settings.logger)
-    for warning in settings.warnings:
-        log.warning("config.warning", text=warning)
-    local = _local_socket(settings.api)
-    try:
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
-            return runner.run(_serve(settings, sockets, local, os.environ))
-    finally:
+    with ExitStack() as held:
+        sockets = [held.enter_context(bound) for bound in bind(settings.api.listen_address)]
+        set_up_logging(settings.logger)
+        for warning in settings.warnings:
+            log.warning("config.warning", text=warning)
+        local = _local_socket(settings.api)
         if local is not None and settings.api.admin_socket is not None:
-            settings.api.admin_socket.unlink(missing_ok=True)
+            held.enter_context(local)
+            held.callback(settings.api.admin_socket.unlink, missing_ok=True)
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(_serve(settings, sockets, local, os.environ))
 
 
 def _local_socket(api: ApiSettings) -> socket | None:
@@ -65,7 +68,7 @@ async def _serve(
 ) -> int:
     with shutdown_on_signals() as shutdown:
         async with running_offloader(settings, environ=environ) as offloader:
-            http = HttpServer(offloader.app, tls=settings.api.tls, new_loop=_new_loop)
+            http = HttpServer(offloader.app, tls=settings.api.tls, new_loop=new_loop)
             servers = [(http, sockets)]
             if local is not None:
                 servers.append((HttpServer(offloader.local_app), [local]))
@@ -103,7 +106,8 @@ async def _until_told(
     return 0 if clean else 1
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's."""
     import uvloop
 
     return uvloop.new_event_loop()

@@ -10,7 +10,7 @@ database cannot be used; the next call tries again. A cancelled write has happen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -35,7 +35,12 @@ class Lease:
     """This process, unlike any other."""
     ttl_s: float = LEASE_TTL_S
     host: str = ""
-    """Where this process's workloads live, when only processes of that host can reach them."""
+    """Where this process's workloads live (`Backend.place`); empty: every process can reach them."""
+
+
+def is_elsewhere(job: Job, lease: Lease | None) -> bool:
+    """It ran on another host than ours."""
+    return lease is not None and job.host not in ("", lease.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Claim:
     """Its live jobs, oldest first."""
     unpublished: Sequence[Job]
     """Its finished jobs with a result of which no post surely exists, oldest first."""
+    retranscribing: Sequence[Job] = ()
+    """Its finished jobs whose kept audio waits to be, or is being, transcribed again, oldest first."""
     taken: frozenset[str] = frozenset()
     """IDs of those that were nobody's or another replica's just before."""
 
@@ -97,10 +104,14 @@ class JobStore(Protocol):
     async def unpublished(self) -> Sequence[Job]:
         """Finished jobs that left a result of which no post surely exists, oldest first."""
 
+    async def retranscribing(self) -> Sequence[Job]:
+        """Finished jobs whose kept audio waits to be, or is being, transcribed again, oldest first."""
+
     async def list_jobs(
         self,
         *,
         client_id: str | None = None,
+        registration: str | None = None,
         job_type: JobType | None = None,
         state: JobState | None = None,
         since: datetime | None = None,
@@ -109,41 +120,83 @@ class JobStore(Protocol):
     ) -> JobPage:
         """A page of jobs, newest first.
 
-        `client_id`: only its own; None: everybody's. `since`: created then or later. `before`: `next` of an
-        earlier page with the same filters; jobs that come or go in between move nothing else.
+        `client_id`, `registration`: only theirs, and what is unmarked; None: everybody's. `since`: created
+        then or later. `before`: `next` of an earlier page with the same filters; jobs that come or go in
+        between move nothing else.
 
         Raises:
             InvalidCursor: `before` did not come from here.
         """
 
     async def delete(self, job_id: str) -> None:
-        """Forget the job and its token; the newest token of its client for the site is kept. Idempotent."""
+        """Forget the job, its variables and its token; the newest token of its client for the site is kept.
+        Idempotent."""
 
     async def claim(self, lease: Lease, *, take: bool = True) -> Claim:
         """Renew what `lease.owner` watches over, and (`take`) take over what nobody does any more.
 
         A job of another host is taken only when it has been nobody's for `HOST_LOST_AFTER_S`, and only while
-        it is live: whoever gets it can do nothing but declare it lost. Its files stay where they are.
+        it is live or is to be transcribed again: whoever gets it can do nothing but declare that lost. Its
+        files stay where they are, and what it has not published is never another host's.
         """
 
     async def release(self, owner: str) -> None:
         """`owner` watches over nothing any more: others may take over at once. Idempotent."""
 
 
-class SecretStore(Protocol):
-    """Keeps the jobs' `auth_token`s, encrypted. What cannot be decrypted (another key) counts as absent."""
+@dataclass(frozen=True, slots=True)
+class TokenHolder:
+    """Whose a kept token is."""
 
-    async def put_secret(self, job_id: str, client_id: str, site_url: str, auth_token: str) -> None:
+    job_id: str
+    place: tuple[str, str, str]
+    """Client, registration and site: for whom it is good."""
+    put_at_ms: int
+    """When it was put there, on the store's clock: tells it from one that takes its place."""
+
+
+class SecretStore(Protocol):
+    """Keeps the jobs' `auth_token`s and other secret variables, encrypted. What cannot be decrypted (another
+    key) counts as absent."""
+
+    async def put_secret(
+        self,
+        job_id: str,
+        client_id: str,
+        site_url: str,
+        auth_token: str,
+        *,
+        registration: str = "",
+    ) -> None:
         """Keep the token that came with a job; a second one for the same job replaces the first."""
 
     async def secret(self, job_id: str) -> str | None:
         """The job's token, or None."""
 
-    async def newest_secret(self, client_id: str, site_url: str) -> str | None:
-        """The token that the client sent last for that site, with whatever job, or None."""
+    async def newest_secret(
+        self, client_id: str, site_url: str, *, registration: str = ""
+    ) -> str | None:
+        """The token that this registration of the client sent last for that site, with whatever job, or
+        None."""
 
-    async def forget_secret(self, job_id: str) -> None:
-        """Forget the job's token. Idempotent."""
+    async def holders(
+        self, *, least_age_s: float = 0.0, after: str = "", limit: int = 1000
+    ) -> Sequence[TokenHolder]:
+        """Ended jobs with a token, and those whose token outlived them, by ID, those greater than
+        `after`. Live ones may be among them. `least_age_s`: of the token, not of the job."""
+
+    async def forget_secret(self, job_id: str, *, held: TokenHolder | None = None) -> None:
+        """Forget the job's token. Idempotent. `held`: only if it is still that one, and still its."""
+
+    async def put_variables(self, job_id: str, variables: Mapping[str, str]) -> None:
+        """Keep what names the job's speech service, until the job is deleted; replaces what was kept."""
+
+    async def variables(self, job_id: str) -> Mapping[str, str]:
+        """What was kept for the job; empty when nothing was."""
+
+    def fingerprint(self, variables: Mapping[str, str]) -> str:
+        """64 hexadecimal digits that tell equal variables from others, and nobody without the key anything
+        about them. Another key, other fingerprints."""
 
 
 class AnswerStore(Protocol):

@@ -7,11 +7,13 @@ is brought to this release's first (`migrate.py`).
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.engine import make_url
@@ -20,11 +22,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from foundation.clock import Clock, SystemClock, epoch_ms
+from foundation.logs import get_logger
 from offloader.errors import StoreError
 from offloader.store import postgresql, sqlite_file
 from offloader.store.migrate import migrate
+from offloader.store.sqlite_anchor import Anchor
+from offloader.store.sqlite_threads import SqliteThreads
 
 _WRITE: Final = "offloader_write"
+log = get_logger()
 _REFUSALS: Final = (DBAPIError, PoolTimeout, OSError, TimeoutError)
 """What a database that cannot be used ends in; a lost connection to a server is a plain OSError."""
 
@@ -41,13 +47,23 @@ class Database:
     """One engine. Made by `open_database`; `aclose` is idempotent."""
 
     def __init__(
-        self, engine: AsyncEngine, *, shown: str, clock: Clock | None, file: Path | None = None
+        self,
+        engine: AsyncEngine,
+        *,
+        shown: str,
+        clock: Clock | None,
+        file: Path | None = None,
+        threads: SqliteThreads | None = None,
     ) -> None:
         self._engine = engine
+        self._threads = threads
         self._shown = shown
         self._file = file
         self._clock = clock if clock is not None or self.shared else SystemClock()
         self._begins_anew = False
+        self._anchor: Anchor | None = None
+        self._generation = 0
+        """The anchor's, for which the pool's connections were made."""
         self._writer = asyncio.Lock()
         """One writer at a time in this process, so that SQLite's own busy wait is for other processes; of
         a server's transactions only those that need a lock anyway."""
@@ -68,6 +84,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A consistent view. Raises StoreError for what the database refuses."""
+        await self._see_to_file()
         try:
             async with self._engine.connect() as connection:
                 yield connection
@@ -81,16 +98,19 @@ class Database:
         On SQLite the only one from its first statement on. On a server `lock` keeps out those of the same
         lock; others run beside it and lock the rows that they touch.
         """
+        await self._see_to_file()
         turn = nullcontext() if self.shared and lock is None else self._writer
         try:
-            async with turn, self._engine.connect() as plain:
-                connection = await plain.execution_options(**{_WRITE: True})
-                async with connection.begin():
-                    if self.shared and lock is not None:
-                        await connection.execute(
-                            text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock.value}
-                        )
-                    yield connection
+            async with turn:
+                await self._renew_connections()  # while this one waited for its turn
+                async with self._engine.connect() as plain:
+                    connection = await plain.execution_options(**{_WRITE: True})
+                    async with connection.begin():
+                        if self.shared and lock is not None:
+                            await connection.execute(
+                                text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock.value}
+                            )
+                        yield connection
         except _REFUSALS as error:
             raise await self._error(error) from error
 
@@ -111,8 +131,51 @@ class Database:
                 raise
             raise StoreError(f"database {self._shown}: {error}") from error
 
+    async def watch_file(self) -> None:
+        """From now on, see to it that the embedded database's file stays in its place. Raises StoreError."""
+        if self._file is not None:
+            try:
+                self._anchor = await asyncio.to_thread(Anchor, self._file)
+            except (OSError, sqlite3.Error) as error:
+                raise StoreError(f"database {self._shown}: {error}") from error
+            self._generation = self._anchor.generation
+
     async def aclose(self) -> None:
+        try:
+            await self._see_to_file()
+        except StoreError as error:
+            log.error("store.lost", error=str(error))
         await self._engine.dispose()
+        if self._threads is not None:
+            await self._threads.ended()
+        await self._let_go_of_file()
+
+    async def _let_go_of_file(self) -> None:
+        anchor, self._anchor = self._anchor, None
+        if anchor is not None:
+            await asyncio.to_thread(anchor.close)
+
+    async def _see_to_file(self) -> None:
+        """Whoever deletes the file, or puts another in its place, takes nothing of what the service knows."""
+        anchor = None if self._begins_anew else self._anchor
+        if anchor is None:
+            return
+        if not await asyncio.to_thread(anchor.in_place):
+            try:
+                async with self._writer:
+                    await asyncio.to_thread(anchor.put_back)
+                    await self._renew_connections()
+            except (OSError, sqlite3.Error) as error:
+                text = f"its file is gone and cannot be put back: {sqlite_file.explained(error)}"
+                if sqlite_file.is_damage(error):
+                    raise await self._error(error) from error
+                raise StoreError(f"database {self._shown}: {text}") from error
+
+    async def _renew_connections(self) -> None:
+        """What is written through a connection to a file that has lost its name is lost with it."""
+        if self._anchor is not None and self._generation != self._anchor.generation:
+            await self._engine.dispose()
+            self._generation = self._anchor.generation
 
     async def _error(self, error: Exception) -> StoreError:
         cause = error.orig if isinstance(error, DBAPIError) else error
@@ -129,8 +192,10 @@ class Database:
         try:
             async with self._writer:
                 await self._engine.dispose()
+                await self._let_go_of_file()
                 await asyncio.to_thread(sqlite_file.make_sound, file, in_use=True)
             await self.migrate()
+            await self.watch_file()
         finally:
             self._begins_anew = False
 
@@ -146,6 +211,7 @@ async def open_database(data_source: str, *, clock: Clock | None = None) -> Data
     database = await _open(data_source, clock=clock)
     try:
         await database.migrate()
+        await database.watch_file()
     except BaseException:
         await database.aclose()
         raise
@@ -157,6 +223,7 @@ async def _open(data_source: str, *, clock: Clock | None) -> Database:
         return await _open_file(sqlite_file.file_of(data_source), clock=clock)
     scheme = data_source.split("://", 1)[0]
     try:
+        urlsplit(data_source)  # as the driver does, whose complaint would come later and unnamed
         url = make_url(data_source)
         if scheme in ("sqlite", "sqlite+aiosqlite") and url.database not in (None, "", ":memory:"):
             return await _open_file(sqlite_file.file_of(url.database), clock=clock)
@@ -174,8 +241,10 @@ async def _open(data_source: str, *, clock: Clock | None) -> Database:
 
 async def _open_file(path: Path, *, clock: Clock | None) -> Database:
     await asyncio.to_thread(sqlite_file.make_sound, path)
-    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)))
-    return Database(engine, shown=str(path), clock=clock, file=path)
+    threads = SqliteThreads(path)
+    url = URL.create("sqlite+aiosqlite", database=str(path))  # by its name SQLAlchemy knows a file
+    engine = create_async_engine(url, async_creator=threads.connect)
+    return Database(engine, shown=str(path), clock=clock, file=path, threads=threads)
 
 
 def _begin(connection: Connection) -> None:

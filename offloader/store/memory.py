@@ -5,15 +5,25 @@ Nothing in them awaits, so every method is atomic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from foundation.clock import Clock, SystemClock
+from foundation.clock import Clock, SystemClock, epoch_ms
 from offloader.errors import CapacityReached, JobNotFound
-from offloader.models import Job, JobState, JobType
-from offloader.store.base import ANSWERS_KEPT, HOST_LOST_AFTER_S, Claim, JobPage, Lease
+from offloader.models import UNMARKED, Job, JobState, JobType
+from offloader.store.base import (
+    ANSWERS_KEPT,
+    HOST_LOST_AFTER_S,
+    Claim,
+    JobPage,
+    Lease,
+    TokenHolder,
+)
 from offloader.store.cursor import Cursor
+from offloader.store.secret_key import Cipher
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +74,14 @@ class MemoryJobStore:
     async def unpublished(self) -> Sequence[Job]:
         return self._unpublished()
 
+    async def retranscribing(self) -> Sequence[Job]:
+        return self._retranscribing()
+
     async def list_jobs(
         self,
         *,
         client_id: str | None = None,
+        registration: str | None = None,
         job_type: JobType | None = None,
         state: JobState | None = None,
         since: datetime | None = None,
@@ -79,6 +93,7 @@ class MemoryJobStore:
             job
             for job in self._jobs.values()
             if (client_id is None or job.client_id == client_id)
+            and (registration is None or job.registration in (registration, UNMARKED))
             and (job_type is None or job.spec.type is job_type)
             and (state is None or job.state is state)
             and (since is None or job.created_at >= since)
@@ -94,7 +109,8 @@ class MemoryJobStore:
     async def claim(self, lease: Lease, *, take: bool = True) -> Claim:
         taken = set()
         unpublished = [job for job in self._unpublished() if job.host in ("", lease.host)]
-        for job in [*self._live(), *unpublished]:
+        again = self._retranscribing()
+        for job in {job.id: job for job in (*self._live(), *unpublished, *again)}.values():
             hold = self._holds.get(job.id)
             if hold is not None and hold.owner == lease.owner:
                 self._hold(job.id, lease)
@@ -104,6 +120,7 @@ class MemoryJobStore:
         return Claim(
             live=[job for job in self._live() if self._held(job, lease)],
             unpublished=[job for job in unpublished if self._held(job, lease)],
+            retranscribing=[job for job in again if self._held(job, lease)],
             taken=frozenset(taken),
         )
 
@@ -121,6 +138,10 @@ class MemoryJobStore:
         left = [job for job in self._jobs.values() if not job.live and job.unpublished]
         return sorted(left, key=lambda job: job.stopped_at or job.created_at)
 
+    def _retranscribing(self) -> list[Job]:
+        again = [job for job in self._jobs.values() if not job.live and job.retranscribing]
+        return sorted(again, key=lambda job: job.stopped_at or job.created_at)
+
     def _hold(self, job_id: str, lease: Lease) -> None:
         until = self._clock.utc_now() + timedelta(seconds=lease.ttl_s)
         self._holds[job_id] = _Hold(lease.owner, until)
@@ -137,31 +158,69 @@ class MemoryJobStore:
             return False
         if job.host in ("", lease.host):
             return True
+        if job.retranscription is not None and job.retranscribing:  # nobody watched over it before
+            free_for = min(free_for, self._clock.utc_now() - job.retranscription.requested_at)
         return free_for >= timedelta(seconds=HOST_LOST_AFTER_S)
 
 
 class MemorySecretStore:
     """See `SecretStore`."""
 
-    def __init__(self) -> None:
-        self._secrets: dict[str, tuple[str, str, str]] = {}
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._secrets: dict[str, tuple[str, str, str, str]] = {}
+        self._put_at_ms: dict[str, int] = {}
+        self._variables: dict[str, Mapping[str, str]] = {}
+        self._cipher = Cipher(secrets.token_urlsafe(32))
 
-    async def put_secret(self, job_id: str, client_id: str, site_url: str, auth_token: str) -> None:
+    async def put_secret(
+        self,
+        job_id: str,
+        client_id: str,
+        site_url: str,
+        auth_token: str,
+        *,
+        registration: str = "",
+    ) -> None:
         self._secrets.pop(job_id, None)
-        self._secrets[job_id] = (client_id, site_url, auth_token)
+        self._secrets[job_id] = (client_id, registration, site_url, auth_token)
+        self._put_at_ms[job_id] = epoch_ms(self._clock.utc_now())
 
     async def secret(self, job_id: str) -> str | None:
         found = self._secrets.get(job_id)
-        return found and found[2]
+        return found and found[3]
 
-    async def newest_secret(self, client_id: str, site_url: str) -> str | None:
-        for client, site, auth_token in reversed(self._secrets.values()):
-            if (client, site) == (client_id, site_url):
+    async def newest_secret(
+        self, client_id: str, site_url: str, *, registration: str = ""
+    ) -> str | None:
+        for *owner, site, auth_token in reversed(self._secrets.values()):
+            if (owner, site) == ([client_id, registration], site_url):
                 return auth_token
         return None
 
-    async def forget_secret(self, job_id: str) -> None:
-        self._secrets.pop(job_id, None)
+    async def holders(
+        self, *, least_age_s: float = 0.0, after: str = "", limit: int = 1000
+    ) -> Sequence[TokenHolder]:
+        until_ms = epoch_ms(self._clock.utc_now()) - round(least_age_s * 1000)
+        kept = [
+            TokenHolder(job_id, row[:3], self._put_at_ms[job_id])
+            for job_id, row in sorted(self._secrets.items())
+            if job_id > after and self._put_at_ms[job_id] <= until_ms
+        ]
+        return kept[:limit]
+
+    async def forget_secret(self, job_id: str, *, held: TokenHolder | None = None) -> None:
+        if held is None or held in await self.holders(limit=len(self._secrets)):
+            self._secrets.pop(job_id, None)
+
+    async def put_variables(self, job_id: str, variables: Mapping[str, str]) -> None:
+        self._variables[job_id] = dict(variables)
+
+    async def variables(self, job_id: str) -> Mapping[str, str]:
+        return self._variables.get(job_id, {})
+
+    def fingerprint(self, variables: Mapping[str, str]) -> str:
+        return self._cipher.fingerprint(json.dumps(dict(variables), sort_keys=True))
 
 
 class MemoryAnswerStore:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from offloader.errors import StoreError
 
-HEAD: Final = "0003"
+HEAD: Final = "0006"
 """The newest step."""
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 

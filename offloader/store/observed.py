@@ -58,10 +58,14 @@ class ObservedJobStore:
     async def unpublished(self) -> Sequence[Job]:
         return await self._store.unpublished()
 
+    async def retranscribing(self) -> Sequence[Job]:
+        return await self._store.retranscribing()
+
     async def list_jobs(
         self,
         *,
         client_id: str | None = None,
+        registration: str | None = None,
         job_type: JobType | None = None,
         state: JobState | None = None,
         since: datetime | None = None,
@@ -70,6 +74,7 @@ class ObservedJobStore:
     ) -> JobPage:
         return await self._store.list_jobs(
             client_id=client_id,
+            registration=registration,
             job_type=job_type,
             state=state,
             since=since,

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    text,
 )
 
 from foundation.clock import epoch_ms
@@ -34,6 +35,8 @@ from offloader.models import (
     JobType,
     OutboxEntry,
     Publication,
+    Retranscription,
+    RetranscriptionState,
     StopReason,
     Workload,
 )
@@ -64,8 +67,26 @@ jobs: Final = Table(
     Column("host", Text, nullable=False, server_default=""),
     Column("owner", Text),  # the replica that watches over it, see Lease
     Column("lease_until_ms", BigInteger),
+    Column("retranscribing", Boolean, nullable=False, server_default=false()),
+    Column("retranscription", JSON),  # see Retranscription
+    Column("revision", BigInteger, nullable=False, server_default=text("0")),  # counts its changes
+    Column("registration", String(64), nullable=False, server_default=""),  # see Job
+    Column("wish_hash", String(64), nullable=False, server_default=""),  # see Job
     Index("jobs_by_state", "state", "stopped_at_ms"),
     Index("jobs_by_creation", "created_at_ms", "id"),
+    # Looked for with every round, and mostly none.
+    Index(
+        "jobs_unpublished",
+        "stopped_at_ms",
+        sqlite_where=text("unpublished = 1"),
+        postgresql_where=text("unpublished"),
+    ),
+    Index(
+        "jobs_retranscribing",
+        "stopped_at_ms",
+        sqlite_where=text("retranscribing = 1"),
+        postgresql_where=text("retranscribing"),
+    ),
 )
 
 clients: Final = Table(
@@ -73,6 +94,9 @@ clients: Final = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("key_hash", Text, nullable=False),
+    Column("registration", String(64), nullable=False, server_default=""),  # see StoredClient
+    # Of which key: an earlier release that gives the client another one leaves the mark as it was.
+    Column("marked_hash", Text, nullable=False, server_default=""),
 )
 
 sessions: Final = Table(
@@ -93,7 +117,15 @@ job_secrets: Final = Table(
     Column("site_url", Text, nullable=False),
     Column("ciphertext", LargeBinary, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+    Column("registration", String(64), nullable=False, server_default=""),  # as its job has it
     Index("job_secrets_by_site", "client_id", "site_url", "number"),
+)
+
+job_variables: Final = Table(
+    "job_variables",  # keys of speech services, for whoever finishes a job or transcribes it again
+    metadata,
+    Column("job_id", String(63), primary_key=True),
+    Column("ciphertext", LargeBinary, nullable=False),
 )
 
 answers: Final = Table(
@@ -115,7 +147,8 @@ facts: Final = Table(
 
 
 def job_to_row(job: Job) -> dict[str, Any]:
-    """Every column of `jobs` but those of the lease. PostgreSQL refuses NUL in texts, so none is stored."""
+    """Every column of `jobs` but those of the lease and the revision. PostgreSQL refuses NUL in texts, so
+    none is stored."""
     workload = job.workload and _workload_to_json(job.workload)
     return {
         "id": job.id,
@@ -137,6 +170,10 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "post_call": job.post_call,
         "outbox": job.outbox and _outbox_to_json(job.outbox),
         "host": job.host,
+        "retranscribing": job.retranscribing,
+        "retranscription": job.retranscription and _retranscription_to_json(job.retranscription),
+        "registration": job.registration,
+        "wish_hash": job.wish_hash,
     }
 
 
@@ -165,6 +202,10 @@ def job_from_row(row: RowMapping) -> Job:
         post_call=row["post_call"],
         outbox=row["outbox"] and _outbox_from_json(row["outbox"]),
         host=row["host"],
+        retranscription=row["retranscription"]
+        and _retranscription_from_json(row["retranscription"]),
+        registration=row["registration"],
+        wish_hash=row["wish_hash"],
     )
 
 
@@ -175,6 +216,8 @@ def _outbox_to_json(entry: OutboxEntry) -> dict[str, Any]:
         "next_at_ms": entry.next_at and epoch_ms(entry.next_at),
         "workload": entry.workload and _workload_to_json(entry.workload),
         "detail": entry.detail,
+        "copied": entry.copied,
+        "vouched": entry.vouched,
     }
 
 
@@ -186,6 +229,39 @@ def _outbox_from_json(value: Mapping[str, Any]) -> OutboxEntry:
         next_at=None if next_at_ms is None else _moment(next_at_ms),
         workload=workload and Workload(workload["backend"], workload["reference"]),
         detail=value["detail"],
+        copied=value.get("copied", False),
+        vouched=value.get("vouched", False),
+    )
+
+
+def _retranscription_to_json(wish: Retranscription) -> dict[str, Any]:
+    return {
+        "name": wish.name,
+        "options": dict(wish.options),
+        "publish": wish.publish,
+        "requested_at_ms": epoch_ms(wish.requested_at),
+        "state": wish.state.value,
+        "ended_at_ms": wish.ended_at and epoch_ms(wish.ended_at),
+        "workload": wish.workload and _workload_to_json(wish.workload),
+        "exit_code": wish.exit_code,
+        "detail": wish.detail.replace("\0", "\ufffd"),
+        "stop": wish.stop,
+    }
+
+
+def _retranscription_from_json(value: Mapping[str, Any]) -> Retranscription:
+    workload, ended_at_ms = value["workload"], value["ended_at_ms"]
+    return Retranscription(
+        name=value["name"],
+        options=value["options"],
+        publish=value["publish"],
+        requested_at=_moment(value["requested_at_ms"]),
+        state=RetranscriptionState(value["state"]),
+        ended_at=None if ended_at_ms is None else _moment(ended_at_ms),
+        workload=workload and Workload(workload["backend"], workload["reference"]),
+        exit_code=value["exit_code"],
+        detail=value["detail"],
+        stop=value["stop"],
     )
 
 

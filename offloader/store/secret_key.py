@@ -5,6 +5,8 @@ AES-256-GCM. Each token is bound to its job, client and site: moved to another r
 
 from __future__ import annotations
 
+import base64
+import hmac
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from foundation.logs import get_logger
 from offloader.errors import StoreError
@@ -33,8 +35,9 @@ class Cipher:
 
     def __init__(self, key_text: str) -> None:
         """`key_text`: anything with the randomness of a key; its characters don't matter."""
-        derivation = HKDF(SHA256(), 32, salt=None, info=b"calls-offloader job tokens")
-        self._aead = AESGCM(derivation.derive(key_text.encode()))
+        self._aead = AESGCM(_derived(key_text, b"calls-offloader job tokens"))
+        self._mac_key = _derived(key_text, b"calls-offloader fingerprints")
+        self._derive_key = _derived(key_text, b"calls-offloader derived keys")
 
     def encrypt(self, text: str, *, context: Sequence[str]) -> bytes:
         """`context`: what has to be named again to decrypt."""
@@ -50,6 +53,15 @@ class Cipher:
             return self._aead.decrypt(nonce, rest, _bound_to(context)).decode()
         except (InvalidTag, ValueError):
             return None
+
+    def fingerprint(self, text: str) -> str:
+        """HMAC-SHA-256: what a secret is compared by where others can read it."""
+        return hmac.new(self._mac_key, text.encode(), "sha256").hexdigest()
+
+    def derived_text(self, purpose: str) -> str:
+        """A key of its own for `purpose`, URL-safe: equal wherever the key is, and tells nothing of it."""
+        derived = HKDFExpand(SHA256(), 32, info=purpose.encode()).derive(self._derive_key)
+        return base64.urlsafe_b64encode(derived).rstrip(b"=").decode()
 
 
 def load_cipher(environ: Mapping[str, str], *, key_file: Path) -> Cipher:
@@ -74,11 +86,38 @@ def load_cipher(environ: Mapping[str, str], *, key_file: Path) -> Cipher:
         return Cipher(_new_key())
 
 
+def shared_cipher(environ: Mapping[str, str], *, key_file: Path) -> Cipher:
+    """The key of a service on another host: from the environment or from a copy of its file, never a new one.
+    Blocks.
+
+    Raises:
+        StoreError: there is none, or it is too short.
+    """
+    if environ.get(VARIABLE):
+        return load_cipher(environ, key_file=key_file)
+    try:
+        return Cipher(_read(key_file))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StoreError(
+            f"{key_file}: {reason}: copy the key file of the job service here, or set environment {VARIABLE} "
+            "alike on both"
+        ) from error
+
+
+def _derived(key_text: str, purpose: bytes) -> bytes:
+    return HKDF(SHA256(), 32, salt=None, info=purpose).derive(key_text.encode())
+
+
 def _key_of(path: Path) -> str:
     try:
         return _write(path, _new_key())
     except FileExistsError:
         path.chmod(0o600)
+    return _read(path)
+
+
+def _read(path: Path) -> str:
     text = path.read_text(encoding="utf-8").strip()
     if len(text) < _SHORTEST:
         raise ValueError(f"it holds {len(text)} characters: should be at least {_SHORTEST}")

@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from foundation.clock import epoch_ms
-from offloader.errors import CapacityReached, JobNotFound
-from offloader.models import LIVE_STATES, Job, JobState, JobType
+from offloader.errors import JobNotFound
+from offloader.models import LIVE_STATES, UNMARKED, Job, JobState, JobType
 from offloader.store.base import HOST_LOST_AFTER_S, Claim, JobPage, Lease
 from offloader.store.cursor import Cursor
-from offloader.store.database import Database, Lock
-from offloader.store.schema import job_from_row, job_to_row, jobs
+from offloader.store.database import Database
+from offloader.store.schema import job_from_row, job_to_row, job_variables, jobs
+from offloader.store.sql_admissions import Admissions
 from offloader.store.sql_secrets import forget_unless_newest
+from offloader.store.sql_seen import SeenJobs, in_portions
 
 _LIVE: Final = jobs.c.state.in_(sorted(state.value for state in LIVE_STATES))
-_UNPUBLISHED: Final = and_(jobs.c.state == JobState.FINISHED.value, jobs.c.unpublished.is_(True))
+_UNPUBLISHED: Final = and_(jobs.c.state == JobState.FINISHED.value, jobs.c.unpublished)
+_RETRANSCRIBING: Final[ColumnElement[bool]] = jobs.c.retranscribing
+"""Of finished jobs alone; written, as `unpublished` is, as its index is: SQLite would not use that else."""
+_PLACES: Final = (
+    select(
+        jobs.c.id,
+        jobs.c.revision,
+        jobs.c.state,
+        jobs.c.owner,
+        jobs.c.lease_until_ms,
+        jobs.c.host,
+        jobs.c.created_at_ms,
+        jobs.c.retranscribing,
+        jobs.c.retranscription,
+    )
+    .where(or_(_LIVE, _UNPUBLISHED, _RETRANSCRIBING))
+    .order_by(jobs.c.created_at_ms)
+)
+"""What decides about leases, of every job that somebody has to watch over."""
 _RENEW_BELOW: Final = 2 / 3
 """Of the lease's length: a replica writes every few seconds, not with every look."""
 
@@ -30,6 +50,12 @@ class SqlJobStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._seen = SeenJobs()
+        self._admissions = Admissions(database, self._seen, live=_LIVE, held=_held)
+
+    async def aclose(self) -> None:
+        """Wait for what is under way."""
+        await self._admissions.aclose()
 
     async def reserve(
         self,
@@ -38,13 +64,7 @@ class SqlJobStore:
         admits: Callable[[Sequence[Job], Job], bool],
         lease: Lease | None = None,
     ) -> None:
-        async with self._database.write(lock=Lock.ADMIT) as connection:
-            if not admits(await _jobs(connection, _LIVE), job):
-                raise CapacityReached
-            row = job_to_row(job if lease is None else replace(job, host=lease.host))
-            if lease is not None:
-                row |= _held(lease, await self._database.now_ms(connection))
-            await connection.execute(insert(jobs).values(row))
+        await self._admissions.reserve(job, admits=admits, lease=lease)
 
     async def get(self, job_id: str) -> Job | None:
         async with self._database.read() as connection:
@@ -57,14 +77,14 @@ class SqlJobStore:
                 raise JobNotFound(job_id)
             changed = change(job)
             if changed != job:
-                await connection.execute(
-                    update(jobs).where(jobs.c.id == job_id).values(job_to_row(changed))
-                )
+                row = job_to_row(changed) | {"revision": jobs.c.revision + 1}
+                await connection.execute(update(jobs).where(jobs.c.id == job_id).values(row))
             return changed
 
     async def live(self) -> Sequence[Job]:
         async with self._database.read() as connection:
-            return await _jobs(connection, _LIVE)
+            found = await self._seen.read(connection, _LIVE)
+        return [job for job in found if job.live]  # one may have ended between two statements
 
     async def finished_before(self, moment: datetime) -> Sequence[Job]:
         ended = jobs.c.state == JobState.FINISHED.value
@@ -76,10 +96,15 @@ class SqlJobStore:
         async with self._database.read() as connection:
             return await _jobs(connection, _UNPUBLISHED, order=jobs.c.stopped_at_ms)
 
+    async def retranscribing(self) -> Sequence[Job]:
+        async with self._database.read() as connection:
+            return await _jobs(connection, _RETRANSCRIBING, order=jobs.c.stopped_at_ms)
+
     async def list_jobs(
         self,
         *,
         client_id: str | None = None,
+        registration: str | None = None,
         job_type: JobType | None = None,
         state: JobState | None = None,
         since: datetime | None = None,
@@ -89,6 +114,8 @@ class SqlJobStore:
         query = select(jobs).order_by(jobs.c.created_at_ms.desc(), jobs.c.id.desc())
         if client_id is not None:
             query = query.where(jobs.c.client_id == client_id)
+        if registration is not None:
+            query = query.where(jobs.c.registration.in_((registration, UNMARKED)))
         if job_type is not None:
             query = query.where(jobs.c.type == job_type.value)
         if state is not None:
@@ -105,28 +132,33 @@ class SqlJobStore:
     async def delete(self, job_id: str) -> None:
         async with self._database.write() as connection:
             await connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            await connection.execute(delete(job_variables).where(job_variables.c.job_id == job_id))
             await forget_unless_newest(connection, job_id)
 
     async def claim(self, lease: Lease, *, take: bool = True) -> Claim:
         async with self._database.read() as connection:
             now_ms = await self._database.now_ms(connection)
-            query = select(jobs).where(or_(_LIVE, _UNPUBLISHED)).order_by(jobs.c.created_at_ms)
-            rows = (await connection.execute(query)).mappings().all()
-        places = [place for row in rows if (place := _Place(row, lease, now_ms)).in_reach]
-        renewed = [place.job_id for place in places if place.wants_renewal]
-        free = [place.job_id for place in places if take and place.free]
-        got = await self._write_claim(lease, [*renewed, *free]) if renewed or free else frozenset()
+            rows = (await connection.execute(_PLACES)).mappings().all()
+            places = [place for row in rows if (place := _Place(row, lease, now_ms)).in_reach]
+            renewed = [place.job_id for place in places if place.wants_renewal]
+            free = [place.job_id for place in places if take and place.free]
+            wanted = {*renewed, *free}
+            near = [place for place in places if place.mine or place.job_id in wanted]
+            marks = [(place.job_id, place.row["revision"]) for place in near]
+            found = await self._seen.current(connection, marks)
+        got = await self._write_claim(lease, [*renewed, *free]) if wanted else frozenset()
         mine = [
-            job_from_row(place.row)
-            for place in places
-            if place.job_id in got or (place.mine and not place.wants_renewal)
+            found[place.job_id]
+            for place in near
+            if place.job_id in found and (place.job_id in got or place.job_id not in wanted)
         ]
         ended = sorted(
             (job for job in mine if not job.live), key=lambda job: job.stopped_at or job.created_at
         )
         return Claim(
             live=[job for job in mine if job.live],
-            unpublished=ended,
+            unpublished=[job for job in ended if job.unpublished and job.host in ("", lease.host)],
+            retranscribing=[job for job in ended if job.retranscribing],
             taken=got.intersection(free),
         )
 
@@ -140,14 +172,17 @@ class SqlJobStore:
         """Those of them that nobody else was faster to get."""
         async with self._database.write() as connection:
             now_ms = await self._database.now_ms(connection)
-            statement = (
-                update(jobs)
-                .where(jobs.c.id.in_(job_ids))
-                .where(or_(jobs.c.owner == lease.owner, _ownerless(lease, now_ms)))
-                .values(_held(lease, now_ms))
-                .returning(jobs.c.id)
-            )
-            return frozenset((await connection.execute(statement)).scalars())
+            got: set[str] = set()
+            for ids in in_portions(job_ids):
+                statement = (
+                    update(jobs)
+                    .where(jobs.c.id.in_(ids))
+                    .where(or_(jobs.c.owner == lease.owner, _ownerless(lease, now_ms)))
+                    .values(_held(lease, now_ms))
+                    .returning(jobs.c.id)
+                )
+                got.update((await connection.execute(statement)).scalars())
+            return frozenset(got)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +200,8 @@ class _Place:
     @property
     def in_reach(self) -> bool:
         """A result on another host is that host's, for ever."""
-        return self._of_this_host or self.row["state"] != JobState.FINISHED.value
+        ended = self.row["state"] == JobState.FINISHED.value
+        return self._of_this_host or not ended or self.row["retranscribing"]
 
     @property
     def mine(self) -> bool:
@@ -188,6 +224,8 @@ class _Place:
         if self._of_this_host:
             return True
         since_ms = row["created_at_ms"] if until_ms is None else until_ms
+        if row["retranscribing"]:  # nobody watched over it before
+            since_ms = max(since_ms, row["retranscription"]["requested_at_ms"])
         return bool(self.now_ms - since_ms >= HOST_LOST_AFTER_S * 1000)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
@@ -19,11 +20,12 @@ from foundation.logs import get_logger
 from offloader.errors import StoreError
 
 FILE_NAME: Final = "offloader.db"
-_SIDE_FILES: Final = ("-wal", "-shm", "-journal")
-_BUSY_TIMEOUT_MS: Final = 5000
+SIDE_FILES: Final = ("-wal", "-shm", "-journal")
+BUSY_TIMEOUT_MS: Final = 5000
+_BUSY_PAUSE_S: Final = 0.01
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRAGMAS: Final = (
-    f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}",
+    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # an admitted job survives a power cut; there are few writes
     "PRAGMA foreign_keys=ON",
@@ -42,7 +44,7 @@ log = get_logger()
 def file_of(data_source: str) -> Path:
     """A directory gets the database inside."""
     path = Path(data_source).absolute()
-    return path / FILE_NAME if path.is_dir() or data_source.endswith("/") else path
+    return path / FILE_NAME if os.path.isdir(path) or data_source.endswith("/") else path
 
 
 def key_file_of(path: Path) -> Path:
@@ -63,7 +65,7 @@ def make_sound(path: Path, *, in_use: bool = False) -> None:
         if path.exists():
             path.chmod(0o600)
             if (damage := _damage_of(path, in_use=in_use)) is not None:
-                kept_as = _move_aside(path)
+                kept_as = move_aside(path)
                 log.error("store.damaged", file=str(path), damage=damage, kept_as=str(kept_as))
         # SQLite gives its side files the mode of the database file, so that is set first.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -74,6 +76,24 @@ def make_sound(path: Path, *, in_use: bool = False) -> None:
         raise StoreError(
             f"database {path}: its directory cannot be written, and SQLite keeps its log there"
         )
+    _keep_a_log(path)
+
+
+def _keep_a_log(path: Path) -> None:
+    """Write-ahead logging, which the file remembers. For this one change SQLite does not wait for others who
+    are just making the same one (`BUSY_TIMEOUT_MS` does not count), so it is waited for here. What else is
+    wrong with the file shows when it is opened.
+    """
+    give_up_s = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.Error as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_s:
+                return
+            time.sleep(_BUSY_PAUSE_S)
 
 
 def is_damage(error: BaseException) -> bool:
@@ -117,22 +137,23 @@ def _damage_of(path: Path, *, in_use: bool) -> str | None:
         used = used or (log_left.exists() and log_left.stat().st_size > 0)
         return "it is empty" if used else None
     try:
-        with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_MS / 1000)) as connection:
+        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)) as connection:
             found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.DatabaseError as error:
         return str(error) if is_damage(error) else None
     return None if found == "ok" else found
 
 
-def _move_aside(path: Path) -> Path:
+def move_aside(path: Path, *, why: str = "damaged") -> Path:
+    """Keep the file and what belongs to it as `NAME.WHY-TIME`; the new path. Raises OSError."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    kept_as = path.with_name(f"{path.name}.damaged-{moment}")
+    kept_as = path.with_name(f"{path.name}.{why}-{moment}")
     number = 1
     while kept_as.exists():
         number += 1
-        kept_as = path.with_name(f"{path.name}.damaged-{moment}-{number}")
+        kept_as = path.with_name(f"{path.name}.{why}-{moment}-{number}")
     # Side files first: a new database must never meet the log of the old one.
-    for side in _SIDE_FILES:
+    for side in SIDE_FILES:
         if (left := path.with_name(path.name + side)).exists():
             left.rename(kept_as.with_name(kept_as.name + side))
     return path.rename(kept_as)

@@ -12,7 +12,7 @@ from foundation.clock import Clock, SystemClock
 from foundation.logs import get_logger
 from offloader.store.database import Database, open_database
 from offloader.store.reference_clients import import_reference_clients
-from offloader.store.secret_key import VARIABLE, load_cipher
+from offloader.store.secret_key import VARIABLE, Cipher, load_cipher
 from offloader.store.sql import SqlJobStore
 from offloader.store.sql_answers import SqlAnswerStore
 from offloader.store.sql_clients import SqlClientStore, SqlSessionStore
@@ -32,6 +32,8 @@ class Stores:
     sessions: SqlSessionStore
     secrets: SqlSecretStore
     answers: SqlAnswerStore
+    cipher: Cipher
+    """What `secrets` are encrypted by."""
 
     @property
     def shared(self) -> bool:
@@ -63,13 +65,18 @@ async def open_stores(
             log.warning("secrets.other_replicas_need_the_key", variable=VARIABLE)
         key_file = key_file_of(file) if file is not None else state_dir / "offloader.key"
         cipher = await asyncio.to_thread(load_cipher, environ, key_file=key_file)
-        yield Stores(
-            database=database,
-            jobs=SqlJobStore(database),
-            clients=SqlClientStore(database),
-            sessions=SqlSessionStore(database),
-            secrets=SqlSecretStore(database, cipher),
-            answers=SqlAnswerStore(database),
-        )
+        jobs = SqlJobStore(database)
+        try:
+            yield Stores(
+                database=database,
+                jobs=jobs,
+                clients=SqlClientStore(database),
+                sessions=SqlSessionStore(database),
+                secrets=SqlSecretStore(database, cipher),
+                answers=SqlAnswerStore(database),
+                cipher=cipher,
+            )
+        finally:
+            await jobs.aclose()
     finally:
         await database.aclose()

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -19,7 +20,7 @@ from typing import Final
 from docker.errors import APIError
 
 from foundation.logs import get_logger
-from offloader.backends.base import Artifact, LaunchRequest, Observation, Phase
+from offloader.backends.base import Artifact, LaunchRequest, Observation, Phase, Rescued
 from offloader.backends.docker.container import (
     CA_PATH,
     POST_CALL_CPU_SHARES,
@@ -27,7 +28,7 @@ from offloader.backends.docker.container import (
 )
 from offloader.backends.docker.engine import Engine, EngineError
 from offloader.backends.docker.images import Images
-from offloader.backends.docker.launching import find, launch, next_salvage, remove
+from offloader.backends.docker.launching import find, launch, make_volume, next_salvage, remove
 from offloader.backends.docker.logs import LogFollower, read_log, read_tail
 from offloader.backends.docker.observation import (
     is_running,
@@ -43,8 +44,8 @@ from offloader.backends.docker.volume import (
     list_artifacts,
     read_artifact,
 )
-from offloader.backends.environment import job_environment
-from offloader.errors import LaunchFailed
+from offloader.backends.environment import deadline_variables, job_environment
+from offloader.errors import FilesGone, LaunchFailed
 from offloader.models import JobType, Workload
 
 _FOLLOW_EVERY_S: Final = 0.5
@@ -79,13 +80,16 @@ class DockerBackend:
     async def launch(self, request: LaunchRequest) -> Workload:
         environment = job_environment(request.input_data)
         if environment.dropped:
-            log.warning(
-                "job.variables_dropped", job_id=request.job_id, names=list(environment.dropped)
-            )
+            fields = environment.dropped_fields
+            log.warning("job.variables_dropped", job_id=request.job_id, **fields)
         name = self._options.images.image(request.runner, request.job_type)
         result = environment.variables.get(_RESULT_VARIABLES[request.job_type], "")
         reference = Reference(request.job_id, request.job_type, name)
-        return await self._launch(reference, environment.variables, command=(), result=result)
+        deadline = deadline_variables(
+            max_duration_s=request.max_duration_s, stop_grace_s=self._options.stop_grace_s
+        )
+        variables = {**environment.variables, **request.added, **deadline}
+        return await self._launch(reference, variables, command=(), result=result)
 
     async def poll(self, workload: Workload) -> Observation:
         return await self._engine.call(partial(self._poll, reference=Reference.of(workload)))
@@ -120,9 +124,12 @@ class DockerBackend:
     async def artifacts(self, workload: Workload) -> Sequence[Artifact]:
         return await self._engine.call(partial(list_artifacts, reference=Reference.of(workload)))
 
-    async def read_artifact(self, workload: Workload, name: str) -> AsyncIterator[bytes]:
+    async def read_artifact(
+        self, workload: Workload, name: str, *, start: int = 0
+    ) -> AsyncIterator[bytes]:
         reference = Reference.of(workload)
-        async for chunk in self._chunks(partial(read_artifact, reference=reference, name=name)):
+        read = partial(read_artifact, reference=reference, name=name, start=start)
+        async for chunk in self._chunks(read):
             yield chunk
 
     async def remove(self, workload: Workload) -> None:
@@ -137,15 +144,38 @@ class DockerBackend:
         job = Reference.of(workload)
         directory = await self._engine.call(partial(first_result, reference=job))
         if directory is None:
-            raise LaunchFailed(f"{job.container}: nothing is left to be published")
-        number = await self._engine.call(partial(next_salvage, reference=job))
-        attempt = Reference(job.job_id, job.job_type, job.image, salvage=number)
-        return await self._launch(
-            attempt, variables, command=("salvage", directory), result=job.result
-        )
+            raise FilesGone(f"{job.container}: nothing is left to be published")
+        return await self._launch_within(job, variables, command=("salvage", directory))
+
+    async def rescue(
+        self, workload: Workload, *, job_type: JobType, result: str, variables: Mapping[str, str]
+    ) -> Rescued:
+        job = Reference.of(workload)
+        image = job.image or self._options.images.image("", job_type)
+        job = replace(job, image=image, result=result)
+        await self._engine.call(partial(make_volume, reference=job, options=self._options))
+        attempt = await self._launch_within(job, variables, command=("rescue", result))
+        return Rescued(job.workload(), attempt)
+
+    async def retranscribe(
+        self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
+    ) -> Workload:
+        job = Reference.of(workload)
+        if await self._engine.call(partial(_has_volume, reference=job)):
+            return await self._launch_within(job, variables, command=("retranscribe",))
+        raise LaunchFailed(f"{job.container}: nothing of the job is left")
 
     async def lower(self, workload: Workload) -> None:
         await self._engine.call(partial(_lower, reference=Reference.of(workload)))
+
+    async def place(self) -> str:
+        return await self._engine.call(_identity)
+
+    async def places(self) -> None:
+        return None
+
+    async def workers(self) -> None:
+        return None
 
     async def check_usable(self) -> None:
         await self._engine.call(_ping, timeout_s=2 * _USABLE_LIMIT_S)
@@ -162,6 +192,14 @@ class DockerBackend:
 
     async def aclose(self) -> None:
         self._engine.close()
+
+    async def _launch_within(
+        self, job: Reference, variables: Mapping[str, str], *, command: Sequence[str]
+    ) -> Workload:
+        """A container of the job's image on the job's volume, after its end."""
+        number = await self._engine.call(partial(next_salvage, reference=job))
+        attempt = Reference(job.job_id, job.job_type, job.image, salvage=number)
+        return await self._launch(attempt, variables, command=command, result=job.result)
 
     async def _launch(
         self,
@@ -180,6 +218,8 @@ class DockerBackend:
             image = await self._images.for_launch(reference.image)
         except EngineError as error:
             raise LaunchFailed(str(error)) from error
+        if image.own:
+            variables |= surroundings.copies() | surroundings.tracing()
         if image.own and _RESULT.fullmatch(result):
             # Only of our own images is it known where they leave their result.
             reference = Reference(
@@ -251,6 +291,10 @@ def _may_write(engine: Engine, reference: Reference) -> bool:
     return container is not None and container["State"]["Status"] not in ("exited", "dead")
 
 
+def _has_volume(engine: Engine, reference: Reference) -> bool:
+    return engine.volume(reference.volume) is not None
+
+
 def _lower(engine: Engine, reference: Reference) -> None:
     container = engine.container(reference.container)
     if container is None or not is_running(container):
@@ -263,6 +307,12 @@ def _lower(engine: Engine, reference: Reference) -> None:
 
 def _ping(engine: Engine) -> None:
     engine.client.get(engine.url("/_ping"), timeout=_USABLE_LIMIT_S).raise_for_status()
+
+
+def _identity(engine: Engine) -> str:
+    """The same for everybody who uses the engine, and after its restart."""
+    identity = str(engine.client.info().get("ID") or "")
+    return f"engine {identity}" if identity else ""
 
 
 def _free_disk(engine: Engine) -> int | None:

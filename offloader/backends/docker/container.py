@@ -1,8 +1,8 @@
 """How a job's container is made, as data: pure, so that hardening and the way of secrets can be tested.
 
-Our own images run without any privilege and get their secrets through standard input: neither
-`docker inspect` nor the volume ever holds them. Images of others run with the profile that they need;
-docs/backends-docker.md tells what that is.
+Our own images run without any privilege and get what they are told through standard input, into one file on a
+tmpfs: neither `docker inspect` nor the volume ever holds it. Images of others run with the profile that they
+need; docs/backends-docker.md tells what that is.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from offloader.backends.docker.options import (
@@ -25,23 +26,24 @@ from offloader.backends.docker.options import (
     Reference,
 )
 from offloader.backends.docker.seccomp import BROWSER_PROFILE
-from offloader.errors import LaunchFailed
-from offloader.secrets import masked
+from offloader.backends.environment import check_lengths
+from offloader.backends.own_input import INPUT_DIR, INPUT_PATH, INPUT_VARIABLE
+from offloader.models import JobType
 
 DATA_DIR: Final = "/data"
 MODELS_DIR: Final = "/models"
 OWN_FILES_DIR: Final = f"{DATA_DIR}/.offloader"
 """What the service itself keeps in a job's volume."""
 CA_PATH: Final = f"{OWN_FILES_DIR}/ca.pem"
-SECRETS_DIR: Final = "/run/job"
-TOKEN_PATH: Final = f"{SECRETS_DIR}/auth_token"
+TOKEN_PATH: Final = f"{INPUT_DIR}/auth_token"
+"""For our images of releases that know no JOB_INPUT_FILE."""
 JOB_UID: Final = 10001
 """User and group of our images, which own /data in them."""
-LIVE_CPU_SHARES: Final = 1024
+LIVE_CPU_SHARES: Final = MappingProxyType({JobType.TRANSCRIBING: 2048, JobType.RECORDING: 1024})
+"""Captions first: seconds late they are of no use, while a recorder catches up. 1024 is what every container
+has; the engine turns shares into weights where the host has cgroup v2."""
 POST_CALL_CPU_SHARES: Final = 102
-"""Post-call work gets about a tenth of what a live job next to it gets."""
-_LONGEST_VARIABLE_BYTES: Final = 128 * 1024 - 1
-"""MAX_ARG_STRLEN, execve(2); the engine would start the container, and nothing would run in it."""
+"""Post-call work gets about a tenth of what a live recording next to it gets."""
 _LOG_FILES: Final = 4
 _BROWSER_SHM_BYTES: Final = 512 << 20
 
@@ -53,7 +55,7 @@ class ContainerPlan:
     reference: Reference
     body: Mapping[str, Any]
     """Of `POST /containers/create` (Docker Engine API 1.41). Holds secrets for images of others only."""
-    secrets: Mapping[str, str] = field(repr=False)
+    told: Mapping[str, str] = field(repr=False)
     """Variables for standard input; empty: it stays closed."""
 
 
@@ -70,41 +72,30 @@ def plan_container(
     Raises:
         LaunchFailed: a variable is longer than a program can be given.
     """
-    for name, text in variables.items():
-        if len(f"{name}={text}".encode()) > _LONGEST_VARIABLE_BYTES:
-            raise LaunchFailed(
-                f"the variable {name} is too long: at most {_LONGEST_VARIABLE_BYTES} bytes with its name"
-            )
+    check_lengths(variables)
     fixed = {"DATA_DIR": DATA_DIR}
     if own or options.docker.models_dir:
         fixed["MODELS_DIR"] = MODELS_DIR
-    open_variables = {**variables, **fixed}
-    secrets: dict[str, str] = {}
+    told: Mapping[str, str] = variables if own else {}
+    open_variables = fixed if own else {**variables, **fixed}
     if own:
-        secrets = {name: text for name, text in variables.items() if is_secret(name, text)}
-        open_variables = {n: text for n, text in open_variables.items() if n not in secrets}
-        open_variables |= {"AUTH_TOKEN_FILE": TOKEN_PATH, "HOME": "/tmp"}
-        if secrets:
-            open_variables["JOB_SECRETS"] = "stdin"
+        open_variables |= {"AUTH_TOKEN_FILE": TOKEN_PATH, "HOME": "/tmp"}  # nosec B108  # the container's own
+    if told:
+        open_variables |= {"JOB_SECRETS": "stdin", INPUT_VARIABLE: INPUT_PATH}
     body = {
         "Image": reference.image,
         "Env": [f"{name}={text}" for name, text in open_variables.items()],
         "Cmd": list(command),
         "Labels": labels(reference, options),
         "StopTimeout": int(options.stop_grace_s),
-        "OpenStdin": bool(secrets),
-        "StdinOnce": bool(secrets),
-        "AttachStdin": bool(secrets),
+        "OpenStdin": bool(told),
+        "StdinOnce": bool(told),
+        "AttachStdin": bool(told),
         "HostConfig": {**_common_host_config(reference, options), **_profile(own)},
     }
     if own:
         body["User"] = f"{JOB_UID}:{JOB_UID}"
-    return ContainerPlan(reference, body, secrets)
-
-
-def is_secret(name: str, text: str) -> bool:
-    """Whether the service would mask it: tokens, keys, passwords, also those within URLs."""
-    return bool(masked({name: text})[name] != text)
+    return ContainerPlan(reference, body, told)
 
 
 def labels(reference: Reference, options: DockerOptions) -> dict[str, str]:
@@ -122,11 +113,6 @@ def labels(reference: Reference, options: DockerOptions) -> dict[str, str]:
     return found_by
 
 
-def secrets_document(plan: ContainerPlan) -> bytes:
-    """What the job's container reads from standard input until its end (docs/job-contract.md 1)."""
-    return json.dumps(dict(plan.secrets)).encode()
-
-
 def _common_host_config(reference: Reference, options: DockerOptions) -> dict[str, Any]:
     mounts = [
         {
@@ -136,7 +122,7 @@ def _common_host_config(reference: Reference, options: DockerOptions) -> dict[st
         }
     ]
     binds = [f"{options.docker.models_dir}:{MODELS_DIR}:ro"] if options.docker.models_dir else []
-    shares = POST_CALL_CPU_SHARES if reference.salvage else LIVE_CPU_SHARES
+    live_shares = LIVE_CPU_SHARES[reference.job_type]
     return {
         "Mounts": mounts,
         "Binds": binds,
@@ -150,8 +136,10 @@ def _common_host_config(reference: Reference, options: DockerOptions) -> dict[st
         "Memory": options.docker.memory_bytes or 0,
         "MemorySwap": options.docker.memory_bytes or 0,
         "NanoCpus": int((options.docker.cpus or 0) * 1e9),
-        "CpuShares": shares,
+        "CpuShares": POST_CALL_CPU_SHARES if reference.salvage else live_shares,
         "PidsLimit": options.docker.pids,
+        # A core dump would hold speech and the token.
+        "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
         "LogConfig": {
             "Type": "json-file",
             "Config": {
@@ -171,8 +159,8 @@ def _profile(own: bool) -> dict[str, Any]:
             "Privileged": False,
             "ReadonlyRootfs": True,
             "Tmpfs": {
-                "/tmp": "rw,nosuid,nodev,noexec,size=64m,mode=1777",
-                SECRETS_DIR: f"rw,nosuid,nodev,noexec,size=64k,mode=0700,{place}",
+                "/tmp": "rw,nosuid,nodev,noexec,size=64m,mode=1777",  # nosec B108  # the container's own
+                INPUT_DIR: f"rw,nosuid,nodev,noexec,size=1m,mode=0700,{place}",
             },
         }
     return {

@@ -12,6 +12,7 @@ import json
 import re
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import docker
 import requests
 import urllib3
 from docker.errors import APIError, DockerException, NotFound
+from docker.transport.unixconn import UnixHTTPConnection
 
 from offloader.errors import BackendError
 
@@ -69,7 +71,7 @@ class Engine:
         """Let go; calls under way end by themselves. Idempotent."""
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._disconnect()
+        self._disconnect(wait=False)
 
     @property
     def client(self) -> docker.APIClient:
@@ -148,9 +150,14 @@ class Engine:
         """What the engine knows of an image, or None."""
         return _or_none(self.client.inspect_image, name)
 
-    def _disconnect(self) -> None:
-        with self._connecting:
+    def _disconnect(self, *, wait: bool = True) -> None:
+        # Who closes is the event loop: it must not wait for an engine that takes a connection and hangs.
+        if not self._connecting.acquire(blocking=wait):
+            return
+        try:
             client, self._client = self._client, None
+        finally:
+            self._connecting.release()
         if client is not None:
             client.close()
 
@@ -168,6 +175,7 @@ class Engine:
             OSError,
         ) as error:
             self._disconnect()
+            _close_left_open(error)
             raise EngineError(
                 f"the Docker Engine at {self.address} cannot be used: {_reason(error)}; is it running, and "
                 "may this service's user reach it (group docker)?"
@@ -175,11 +183,21 @@ class Engine:
 
 
 def _knock(address: str) -> None:
-    """Raises OSError when nobody listens on a local socket: the SDK would leave its own one open."""
+    """Raises OSError when nobody listens on a local socket, or it takes no connections in some seconds."""
     if address.startswith("unix:"):
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(_KNOCK_TIMEOUT_S)
             probe.connect(re.sub("^unix:/*", "/", address))
+
+
+def _close_left_open(error: BaseException) -> None:
+    """The SDK leaves the local socket open that it could not connect: nothing but its frame knows it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        for frame, _ in traceback.walk_tb(seen.__traceback__):
+            if frame.f_code is UnixHTTPConnection.connect.__code__ and "sock" in frame.f_locals:
+                frame.f_locals["sock"].close()
+        seen = seen.__cause__ or seen.__context__
 
 
 def _or_none(inspect: Callable[[str], Any], name: str) -> Mapping[str, Any] | None:

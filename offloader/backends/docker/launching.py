@@ -13,7 +13,6 @@ from offloader.backends.docker.container import (
     CA_PATH,
     ContainerPlan,
     labels,
-    secrets_document,
 )
 from offloader.backends.docker.engine import Engine
 from offloader.backends.docker.observation import is_running
@@ -30,7 +29,8 @@ from offloader.backends.docker.options import (
     Reference,
 )
 from offloader.backends.docker.volume import put_files
-from offloader.errors import BackendError, LaunchFailed
+from offloader.backends.own_input import input_document
+from offloader.errors import BackendError, LaunchFailed, WorkloadBusy
 from offloader.models import JobType
 
 
@@ -59,7 +59,7 @@ def launch(
             put_files(engine, reference.container, {CA_PATH: ca})
         _start(engine, plan)
     except BaseException as error:
-        client.remove_container(reference.container, force=True)
+        client.remove_container(reference.container, v=True, force=True)
         if fresh:
             _remove_volume(engine, reference.volume)
         if isinstance(error, APIError):
@@ -67,17 +67,30 @@ def launch(
         raise
 
 
+def make_volume(engine: Engine, reference: Reference, options: DockerOptions) -> None:
+    """The job's volume, where this engine has none of it.
+
+    Raises:
+        LaunchFailed: it cannot be made.
+    """
+    if engine.volume(reference.volume) is None:
+        try:
+            engine.client.create_volume(reference.volume, labels=labels(reference, options))
+        except APIError as error:
+            raise LaunchFailed(f"docker: {error.explanation or error}") from error
+
+
 def _start(engine: Engine, plan: ContainerPlan) -> None:
     client, name = engine.client, plan.reference.container
-    if not plan.secrets:
+    if not plan.told:
         client.start(name)
         return
     # What is sent before the start waits in the engine; standard input ends when we are gone, however that
-    # happens, so a job never waits for secrets that will not come.
+    # happens, so a job never waits for an input that will not come.
     attached = client.attach_socket(name, params={"stdin": 1, "stream": 1})
     connection: socket.socket = getattr(attached, "_sock", attached)
     try:
-        connection.sendall(secrets_document(plan))
+        connection.sendall(input_document(plan.told))
         client.start(name)
         connection.shutdown(socket.SHUT_WR)
     finally:
@@ -108,21 +121,22 @@ def next_salvage(engine: Engine, reference: Reference) -> int:
     """The number of the next attempt; containers of earlier ones are removed.
 
     Raises:
-        LaunchFailed: one still runs.
+        WorkloadBusy: one still runs.
     """
     number = 0
     for container in containers_of(engine, reference):
         mark = container["Config"]["Labels"].get(SALVAGE_LABEL, "")
         if mark.isdigit():
             if is_running(container):
-                raise LaunchFailed(f"{reference.container}: an attempt to publish is under way")
+                raise WorkloadBusy(f"{reference.container}: something works on its files still")
             number = max(number, int(mark))
-            engine.client.remove_container(container["Id"])
+            engine.client.remove_container(container["Id"], v=True)
     return number + 1
 
 
 def remove(engine: Engine, reference: Reference) -> None:
-    """Containers, salvages included, and volume of a job; of a salvage only its container.
+    """Containers, salvages included, and volume of a job; of a salvage only its container. With containers go
+    the nameless volumes that images of others may declare.
 
     Raises:
         BackendError: something of it still runs.
@@ -137,7 +151,7 @@ def remove(engine: Engine, reference: Reference) -> None:
             raise BackendError(f"{reference.container}: the job still runs")
     for container in containers:
         with contextlib.suppress(NotFound):
-            engine.client.remove_container(container["Id"])
+            engine.client.remove_container(container["Id"], v=True)
     if not reference.salvage:
         with contextlib.suppress(NotFound):
             engine.client.remove_volume(reference.volume)

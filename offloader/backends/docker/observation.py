@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,6 +12,8 @@ from offloader.backends.base import Observation, Phase
 STALE_START_S: Final = 120.0
 """A container that was made and not started within this time never will be: its launcher is gone."""
 KILLED: Final = 137
+OWN_END: Final = 128 + signal.SIGALRM
+"""The job's own timer (docs/job-contract.md 3)."""
 _NOT_RUN: Final = (126, 127)
 _INIT_COMPLAINT: Final = b"[FATAL tini ("
 
@@ -58,6 +61,10 @@ def _detail(container: Mapping[str, Any], code: int, *, killed_after_grace: bool
         )
     if killed_after_grace and code == KILLED:
         return "killed: it did not end within the grace"
+    if code == OWN_END:
+        return (
+            "ended by its own timer: longest duration and grace had passed, and nobody stopped it"
+        )
     if state.get("Error"):
         return str(state["Error"])
     return f"ended by signal {code - 128}" if 128 < code < 160 else ""

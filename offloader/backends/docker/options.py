@@ -42,7 +42,7 @@ class DockerOptions:
             docker=jobs.docker,
             images=RunnerImages(jobs.runner_images, jobs.use_reference_images),
             surroundings=Surroundings(jobs.network),
-            stop_grace_s=jobs.process.stop_grace_s,
+            stop_grace_s=jobs.stop_grace_s,
         )
 
     @property

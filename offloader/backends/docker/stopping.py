@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from docker.errors import APIError
 
+from foundation.logs import get_logger
 from offloader.backends.docker.container import OWN_FILES_DIR
 from offloader.backends.docker.engine import Engine
 from offloader.backends.docker.observation import is_running, parse_time
@@ -26,6 +27,8 @@ _CLEARLY_SOONER_S: Final = 1.0
 _INIT_READY_S: Final = 0.5
 """So old a container's init process has to be before it surely catches signals (usual: a few ms)."""
 _GONE_OR_ENDED: Final = (404, 409)
+
+log = get_logger()
 
 
 class Stopper:
@@ -94,8 +97,14 @@ def _read(engine: Engine, reference: Reference) -> Mapping[str, Any]:
 
 
 def _write(engine: Engine, reference: Reference, *, grace_s: float, killed: bool) -> None:
+    """A note that cannot be written, on a full disk for example, must not keep the signal from the job: this
+    process knows when to kill it; a later one would ask once more."""
     document = {"kill_at_s": time.time() + grace_s, "grace_s": grace_s, "killed": killed}
-    put_files(engine, reference.container, {_path(reference): json.dumps(document).encode()})
+    try:
+        put_files(engine, reference.container, {_path(reference): json.dumps(document).encode()})
+    except APIError as error:
+        text = str(error.explanation or error)
+        log.warning("job.stop_not_noted", job_id=reference.job_id, error=text)
 
 
 def _await_init(container: Mapping[str, Any]) -> None:

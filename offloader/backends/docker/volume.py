@@ -47,6 +47,7 @@ class Entry:
     size_bytes: int
     plain: bool
     """A regular file."""
+    modified_s: float = 0.0
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def opened(engine: Engine, reference: Reference) -> Iterator[str | None]:
     try:
         yield name
     finally:
-        engine.client.remove_container(name, force=True)
+        engine.client.remove_container(name, v=True, force=True)
 
 
 def walk(engine: Engine, container: str) -> Iterator[Entry]:
@@ -85,7 +86,7 @@ def walk(engine: Engine, container: str) -> Iterator[Entry]:
                 raise EngineError(f"{container}: its files take too long to list")
             name = member.name.partition("/")[2]
             if name and not f"{DATA_DIR}/{name}/".startswith(f"{OWN_FILES_DIR}/"):
-                yield Entry(name, member.size, member.isreg())
+                yield Entry(name, member.size, member.isreg(), member.mtime)
 
 
 def has_unpublished(engine: Engine, reference: Reference) -> bool:
@@ -119,15 +120,17 @@ def list_artifacts(engine: Engine, reference: Reference) -> list[Artifact]:
         if container is None:
             return []
         found = [
-            Artifact(entry.name, entry.size_bytes)
+            Artifact(entry.name, entry.size_bytes, f"{entry.modified_s}-{entry.size_bytes:x}")
             for entry in walk(engine, container)
             if entry.plain and entry.name.isprintable()
         ]
     return sorted(found, key=lambda artifact: artifact.name)[:_MOST_FILES]
 
 
-def read_artifact(engine: Engine, reference: Reference, name: str) -> Iterator[bytes]:
-    """A plain file below /data in chunks.
+def read_artifact(
+    engine: Engine, reference: Reference, name: str, *, start: int = 0
+) -> Iterator[bytes]:
+    """A plain file below /data from byte `start` on, in chunks; what is before it passes by unread.
 
     Raises:
         BackendError: with the first chunk: there is no such file; links are not followed.
@@ -146,6 +149,8 @@ def read_artifact(engine: Engine, reference: Reference, name: str) -> Iterator[b
             content = tar.extractfile(member) if member is not None and member.isreg() else None
             if content is None:
                 raise BackendError(f"no file {name!r}")
+            while start > 0 and (skipped := content.read(min(start, _CHUNK_BYTES))):
+                start -= len(skipped)  # the stream cannot seek
             while chunk := content.read(_CHUNK_BYTES):
                 yield chunk
 

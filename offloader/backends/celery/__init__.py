@@ -1,0 +1,1 @@
+"""Jobs on many hosts: Celery hands them to workers (docs/celery.md)."""

@@ -1,0 +1,340 @@
+"""Keeps the jobs' logs: pods take theirs with them.
+
+The log of each running job is followed and written into its folder, in the files and with the largest size
+that process jobs have (docs/job-contract.md 6). Whoever holds the folder's lock writes; other replicas on
+the same claim read. After a restart of the service the following goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import re
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from foundation.logs import get_logger
+from offloader.backends.kubernetes.api import PODS, ApiError, KubernetesApi
+from offloader.backends.kubernetes.observation import has_ended
+from offloader.backends.kubernetes.options import CONTAINER
+from offloader.backends.process_files import log_numbers
+from offloader.backends.shim.capped_log import CappedLog
+from offloader.errors import BackendError
+
+_COMPLETE: Final = "log.complete"
+_POSITION: Final = "log.position"
+_LOCK: Final = "log.lock"
+_MOST_FOLLOWED: Final = 1500
+"""Each takes a connection, of which launches and stops need some too. The others' logs are read when they
+end."""
+_IDLE_S: Final = 600.0
+"""Silence after which the connection is made anew: one that died says nothing either."""
+_WAIT_FOR_REST_S: Final = 5.0
+_AFTER_ERROR_S: Final = 60.0
+_WHILE_KEPT_S: Final = 10.0
+_PAUSES_S: Final = (0.1, 0.3, 1.0, 3.0)
+_TIME_BYTES: Final = 64
+_TIME: Final = re.compile(
+    r"(?P<whole>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d:\d\d)",
+    re.ASCII,
+)
+_ALL_OF_IT: Final = 1 << 62
+
+log = get_logger()
+
+
+class LogKeeper:
+    """One per backend; a task per running job."""
+
+    def __init__(
+        self, api: KubernetesApi, *, max_bytes: int, pod_of: Callable[[str], Any | None]
+    ) -> None:
+        """`pod_of`: the present pod of a Job, by the Job's name."""
+        self._api = api
+        self._max_bytes = max_bytes
+        self._pod_of = pod_of
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._complete: set[str] = set()
+        """Jobs whose logs need no look any more, until they are removed."""
+        self._not_before_s: dict[str, float] = {}
+        """When it is worth another attempt to keep a log that could not be."""
+        self._ended_s: dict[str, float] = {}
+        """When a job was first said to have ended."""
+
+    def keep(self, name: str, directory: Path) -> None:
+        """See that the log of the Job `name` is kept, once its container has begun."""
+        if name in self._tasks or name in self._complete:
+            return
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._not_before_s.get(name, now_s):
+            return
+        if len(self._tasks) >= _MOST_FOLLOWED and not has_ended(self._pod_of(name) or {}):
+            return
+        task = asyncio.create_task(self._keep(name, directory), name=f"log of {name}")
+        self._tasks[name] = task
+        task.add_done_callback(lambda done: self._ended(name, done))
+
+    def is_busy(self, name: str) -> bool:
+        """Of an ended job: whether the rest of its log is worth waiting for still."""
+        return name in self._tasks and self._left_s(name) > 0
+
+    async def complete(self, name: str) -> None:
+        """Of an ended job: wait a moment for the rest of its log."""
+        task = self._tasks.get(name)
+        if task is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._left_s(name)):
+                    await asyncio.wait([task])
+
+    async def forget(self, name: str) -> None:
+        """Its folder is about to go."""
+        self._complete.discard(name)
+        self._not_before_s.pop(name, None)
+        self._ended_s.pop(name, None)
+        task = self._tasks.pop(name, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def aclose(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _left_s(self, name: str) -> float:
+        now_s = asyncio.get_running_loop().time()
+        return self._ended_s.setdefault(name, now_s) + _WAIT_FOR_REST_S - now_s
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(name, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("job.log_not_kept", job=name, error=repr(error))
+            self._pause(name, _AFTER_ERROR_S)
+
+    def _pause(self, name: str, pause_s: float) -> None:
+        self._not_before_s[name] = asyncio.get_running_loop().time() + pause_s
+
+    async def _keep(self, name: str, directory: Path) -> None:
+        opening = asyncio.create_task(
+            asyncio.to_thread(_LogFile.opened, directory, self._max_bytes)
+        )
+        try:
+            log_file = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close)  # or its lock would be held for ever
+            raise
+        except OSError as error:
+            log.warning("job.log_not_kept", job=name, error=str(error))
+            self._pause(name, _AFTER_ERROR_S)
+            return
+        if log_file is None:
+            self._pause(name, _WHILE_KEPT_S)  # by another replica; or it is complete
+            return
+        try:
+            await self._follow(name, log_file)
+        finally:
+            log_file.close()
+
+    async def _follow(self, name: str, log_file: _LogFile) -> None:
+        failures = 0
+        while (pod := self._pod_of(name)) is not None:
+            ended = has_ended(pod)
+            try:
+                new = await self._read(pod["metadata"]["name"], log_file)
+            except BackendError as error:
+                if isinstance(error, ApiError) and error.status == 404:
+                    break
+                log.debug("kubernetes.log_broken", job=name, error=str(error))
+                new = False
+            else:
+                if ended:
+                    break
+            failures = 0 if new else failures + 1
+            await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
+        await _finished(asyncio.to_thread(log_file.finish))
+        self._complete.add(name)
+
+    async def _read(self, pod: str, log_file: _LogFile) -> bool:
+        """Follow until the answer ends; whether anything came."""
+        query = {"container": CONTAINER, "follow": "true", "timestamps": "true"}
+        if log_file.position.since:
+            query["sinceTime"] = log_file.position.since
+        reader = _Lines(log_file.position)
+        new = False
+        async with self._api.stream(f"{PODS}/{pod}/log", query=query, idle_s=_IDLE_S) as chunks:
+            async for chunk in chunks:
+                text = reader.feed(chunk)
+                if text:
+                    new = True
+                    await _finished(asyncio.to_thread(log_file.write, text))
+        return new
+
+
+async def _finished(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work in a thread, also when cancelled: the file that it uses is closed afterwards."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+@dataclass(slots=True)
+class _Position:
+    """How far a log was read: time of the last line that was begun (see `_in_utc`), how many lines of that
+    very time were, and how many bytes of the last one."""
+
+    time: str = ""
+    lines: int = 0
+    line_bytes: int = 0
+
+    @property
+    def since(self) -> str:
+        """In whole seconds, as the API takes it; lines known already come again."""
+        return f"{self.time.partition('.')[0]}Z" if self.time else ""
+
+
+class _Lines:
+    """Takes the times from the lines, and leaves out what was read before."""
+
+    def __init__(self, position: _Position) -> None:
+        self._position = position
+        self._before = _Position(position.time, position.lines, position.line_bytes)
+        self._same = 0
+        """Lines of the old position's time that came again."""
+        self._time = bytearray()
+        self._in_text = False
+        self._skip_bytes = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The new text in `chunk`."""
+        out = bytearray()
+        place = 0
+        while place < len(chunk):
+            if not self._in_text:
+                end = chunk.find(b" ", place)
+                self._time += chunk[place:end] if end >= 0 else chunk[place:]
+                if len(self._time) > _TIME_BYTES:
+                    raise ApiError("the Kubernetes API sent a log line without a time")
+                if end < 0:
+                    break
+                place = end + 1
+                self._skip_bytes = self._begin(_in_utc(self._time.decode("ascii", "replace")))
+                self._in_text = True
+                self._time.clear()
+                continue
+            end = chunk.find(b"\n", place) + 1
+            part = chunk[place : end or len(chunk)]
+            skipped = min(self._skip_bytes, len(part))
+            self._skip_bytes -= skipped
+            out += part[skipped:]
+            self._position.line_bytes += len(part) - skipped
+            self._in_text = not end
+            place += len(part)
+        return bytes(out)
+
+    def _begin(self, time: str) -> int:
+        """A line begins; how many of its bytes were read before."""
+        old, now = self._before, self._position
+        if old.time:
+            if time < old.time:
+                return _ALL_OF_IT
+            if time == old.time:
+                self._same += 1
+                if self._same < old.lines:
+                    return _ALL_OF_IT
+                if self._same == old.lines:
+                    return old.line_bytes
+        now.lines = now.lines + 1 if time == now.time else 1
+        now.time, now.line_bytes = time, 0
+        return 0
+
+
+class _LogFile:
+    """The files of one log, and the lock on them. Blocks."""
+
+    def __init__(self, directory: Path, lock: int, capped: CappedLog, position: _Position) -> None:
+        self._directory = directory
+        self._lock = lock
+        self._capped = capped
+        self.position = position
+
+    @classmethod
+    def opened(cls, directory: Path, max_bytes: int) -> _LogFile | None:
+        """To go on, or to begin; None: it is kept by another process, or complete."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        if (directory / _COMPLETE).exists():
+            os.close(lock)
+            return None
+        position = _read_position(directory)
+        begun = position is not None and (directory / "job.log").exists()
+        newest = max(log_numbers(directory), default=0) if begun else -1
+        capped = CappedLog(max_bytes, str(directory), continued_at=newest)
+        return cls(directory, lock, capped, position or _Position())
+
+    def write(self, text: bytes) -> None:
+        """Append, and remember how far it came."""
+        self._capped.write(text)
+        at = self.position
+        document = json.dumps({"time": at.time, "lines": at.lines, "line_bytes": at.line_bytes})
+        self._put(_POSITION, document)
+
+    def finish(self) -> None:
+        """There is no more."""
+        self._put(_COMPLETE, "")
+
+    def close(self) -> None:
+        self._capped.close()
+        os.close(self._lock)
+
+    def _put(self, name: str, text: str) -> None:
+        with suppress(OSError):  # a full disk costs log lines, never the job
+            path = self._directory / f"{name}.new"
+            path.write_text(text, encoding="ascii")
+            path.replace(self._directory / name)
+
+
+def _close(opening: asyncio.Task[_LogFile | None]) -> None:
+    if opening.cancelled() or opening.exception() is not None:
+        return
+    if (log_file := opening.result()) is not None:
+        log_file.close()
+
+
+def _read_position(directory: Path) -> _Position | None:
+    try:
+        document = json.loads((directory / _POSITION).read_text(encoding="ascii"))
+        time = str(document["time"])
+        time = _in_utc(time) if time else ""
+        return _Position(time, int(document["lines"]), int(document["line_bytes"]))
+    except (OSError, ValueError, KeyError, TypeError, BackendError):
+        return None
+
+
+def _in_utc(time: str) -> str:
+    """RFC 3339 as nodes write it, by their own time zones, fractions of any length or none: as texts of one
+    length and zone, which sort by time. Raises ApiError: it is no time."""
+    match = _TIME.fullmatch(time)
+    try:
+        if match is None:
+            raise ValueError(time)
+        whole = datetime.fromisoformat(match["whole"] + match["zone"].replace("Z", "+00:00"))
+    except ValueError as error:
+        raise ApiError("the Kubernetes API sent a log line without a time") from error
+    fraction = (match["fraction"] or "")[:9].ljust(9, "0")
+    return f"{whole.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{fraction}"

@@ -1,0 +1,1 @@
+"""A line in the admins' channel when something is wrong, and when all is well (docs/notifications.md)."""

@@ -1,0 +1,1 @@
+"""`offloader worker`: runs the jobs that Celery hands to this host (docs/celery.md)."""
