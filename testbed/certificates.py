@@ -24,13 +24,18 @@ class Certificates:
     key: Path
 
 
-def make_certificates(directory: Path, *, address: str) -> Certificates:
-    """Write a new CA and a certificate for `address` into `directory`, which is made. Blocks."""
+def make_certificates(
+    directory: Path, *, address: str, ends: datetime.timedelta = _VALID
+) -> Certificates:
+    """Write a new CA and a certificate for `address` into `directory`, which is made. Blocks.
+
+    `ends`: of the certificate, from now.
+    """
     directory.mkdir(mode=0o700, parents=True)
     ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca_name = _name("Private CA of the demo")
+    ca_name = common_name("Private CA of the demo")
     ca = (
-        _builder(ca_name, issuer=ca_name, key=ca_key)
+        certificate_builder(ca_name, issuer=ca_name, key=ca_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(
@@ -42,7 +47,7 @@ def make_certificates(directory: Path, *, address: str) -> Certificates:
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
     issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     certificate = (
-        _builder(_name(address), issuer=ca_name, key=key)
+        certificate_builder(common_name(address), issuer=ca_name, key=key, ends=ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(names, critical=False)
@@ -63,13 +68,20 @@ def make_certificates(directory: Path, *, address: str) -> Certificates:
     return made
 
 
-def _name(text: str) -> x509.Name:
+def common_name(text: str) -> x509.Name:
+    """A name that is nothing else."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _builder(
-    subject: x509.Name, *, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+def certificate_builder(
+    subject: x509.Name,
+    *,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    begins: datetime.timedelta = -datetime.timedelta(hours=1),
+    ends: datetime.timedelta = _VALID,
 ) -> x509.CertificateBuilder:
+    """A certificate of `key` without extensions; `begins` and `ends` from now."""
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -77,8 +89,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + _VALID)
+        .not_valid_before(now + begins)
+        .not_valid_after(now + ends)
     )
 
 

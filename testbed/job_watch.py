@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,10 +41,10 @@ class JobProcess:
         )
 
 
-def find_jobs(jobs_dir: Path) -> list[JobProcess]:
-    """Every job that was started in `jobs_dir`, in order of their start."""
+def find_jobs(*jobs_dirs: Path) -> list[JobProcess]:
+    """Every job that was started in `jobs_dirs`, in order of their start."""
     jobs: list[tuple[float, JobProcess]] = []
-    for path in jobs_dir.glob("*/shim.json"):
+    for path in chain.from_iterable(each.glob("*/shim.json") for each in jobs_dirs):
         shim = _read(path)
         if shim is None or shim.get("job_type") not in NAMES:
             continue

@@ -25,6 +25,10 @@ class Ports:
     media: int = 8443
     plugin: int = 8065
     offloader: int = 4545
+    broker: int = 6399
+    """This and the next two: with workers only."""
+    worker: int = 4546
+    second_worker: int = 4547
 
     @classmethod
     def free(cls) -> Ports:
@@ -36,22 +40,30 @@ class Ports:
                 found.append(port)
         return cls(*found)
 
-    def check(self) -> None:
-        """Raises PortTaken when one of them cannot be had."""
-        _check_port(self.sfu, "tcp", "the SFU's API", "--sfu-port")
-        _check_port(self.media, "udp", "the SFU's media socket", "--media-port")
-        _check_port(self.plugin, "tcp", "the stand-in for Mattermost and Calls", "--plugin-port")
+    def check(self, *, host: str = HOST, bundled_sfu: bool = True, workers: bool = False) -> None:
+        """Raises PortTaken when one of them cannot be had; those of the SFU matter only if the bundled one
+        runs, the broker's and the doors' only with `workers`. `host`: where browsers come to."""
+        if bundled_sfu:
+            _check_port(self.sfu, "tcp", "the SFU's API", "--sfu-port")
+            _check_port(self.media, "udp", "the SFU's media socket", "--media-port", host)
+            _check_port(self.media, "tcp", "the SFU's media listener", "--media-port", host)
+        site = "the stand-in for Mattermost and Calls"
+        _check_port(self.plugin, "tcp", site, "--plugin-port", host)
         _check_port(self.offloader, "tcp", "the offloader", "--offloader-port")
+        if workers:
+            _check_port(self.broker, "tcp", "the broker", "--broker-port")
+            _check_port(self.worker, "tcp", "the first worker", "--worker-port")
+            _check_port(self.second_worker, "tcp", "the second worker", "--second-worker-port")
 
 
-def _check_port(port: int, protocol: str, who: str, option: str) -> None:
+def _check_port(port: int, protocol: str, who: str, option: str, host: str = HOST) -> None:
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as probe:
         if protocol == "tcp":
             # As the servers do: a connection of an earlier run in TIME_WAIT is no obstacle.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise PortTaken(

@@ -25,6 +25,10 @@ _KILL_LIMIT_S: Final = 5.0
 class StartFailed(Exception):
     """A process ended before it was ready, or was not ready in time; the message names its log."""
 
+    def __init__(self, text: str, *, log: Path | None = None) -> None:
+        super().__init__(text)
+        self.log = log
+
 
 @dataclass(frozen=True, slots=True)
 class Death:
@@ -111,7 +115,7 @@ class Family:
         deadline_s = time.monotonic() + _KILL_LIMIT_S
         # Again and again: a process may have been forked while we were looking.
         while (left := self.alive()) and time.monotonic() < deadline_s:
-            killed |= left
+            killed = left | killed  # one that is just dying has no command line any more
             for pid in left:
                 send_signal(pid, signal.SIGKILL)
             await asyncio.sleep(_POLL_S)

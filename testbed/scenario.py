@@ -68,6 +68,28 @@ class StopScreen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StartCamera(Event):
+    """Switch the camera on."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopCamera(Event):
+    """Switch it off."""
+
+
+@dataclass(frozen=True, slots=True)
+class React(Event):
+    """Show an emoji."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseHand(Event):
+    """Raise the hand, or lower it."""
+
+    raised: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Events in order of time, and when the host stops the recording."""
 
@@ -208,4 +230,47 @@ SHORT: Final = validated(
 )
 """About 24 s for the test tier: the same ingredients, with one mute of 5 s."""
 
+
+def _steady_marks(duration_s: float) -> Plan:
+    """Beeps and flashes for twelve seconds, then silence and a grid that stands still for five."""
+    events: list[Event] = [Join(0, bot) for bot in ("alice", "bob", "carol")]
+    events.append(Unmute(0.0, "alice"))
+    at_s = 1.0
+    while at_s + 17 < duration_s:
+        events += [ShareScreen(at_s, "alice"), StopScreen(at_s + 12, "alice")]
+        at_s += 17
+    return validated(Plan("marks", tuple(events), end_s=duration_s))
+
+
+def _steady_talk(duration_s: float) -> Plan:
+    """One sentence after the other, of three people in turns."""
+    bots = ("alice", "bob", "carol")
+    events: list[Event] = [Join(0, bot) for bot in bots]
+    events += [Unmute(0.0, bot) for bot in bots]
+    at_s, number = 1.5, 0
+    while at_s + SLOT_S < duration_s:
+        events.append(Say(at_s, bots[number % 3], number // 3))
+        at_s, number = at_s + 3.2, number + 1
+    return validated(Plan("talk", tuple(events), end_s=duration_s))
+
+
+def _nobody_speaks(duration_s: float) -> Plan:
+    joins = tuple(Join(0, bot) for bot in ("alice", "bob", "carol"))
+    return validated(Plan("quiet", joins, end_s=duration_s))
+
+
+_HALF_AN_HOUR_S: Final = 1800.0
+MARKS: Final = _steady_marks(_HALF_AN_HOUR_S)
+"""For recorders that come and go."""
+TALK: Final = _steady_talk(_HALF_AN_HOUR_S)
+"""For transcribers that come and go."""
+QUIET: Final = _nobody_speaks(_HALF_AN_HOUR_S)
+"""For recorders with nothing to do: all are muted, the picture stands still."""
+
 PLANS: Final[Mapping[str, Plan]] = {plan.name: plan for plan in (FULL, SHORT)}
+
+ALL_PLANS: Final[Mapping[str, Plan]] = {
+    **PLANS,
+    **{plan.name: plan for plan in (MARKS, TALK, QUIET)},
+}
+"""With those that nobody judges as a whole."""

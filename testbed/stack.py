@@ -19,14 +19,23 @@ from typing import Any, Final, Self
 import httpx
 
 from foundation.process_stats import ProcessStats, read_process_stats
+from testbed.brokers import redis_command
 from testbed.certificates import make_certificates
 from testbed.container_watch import ContainerWatch, EngineMissing
 from testbed.job_watch import JobProcess, death_of, find_jobs, job_stats
 from testbed.ports import HOST
 from testbed.processes import Death, Family, ProcessDied, StartFailed, describe_exit
-from testbed.stack_settings import IMAGES, StackSettings, offloader_environment, sfu_environment
+from testbed.stack_settings import (
+    StackSettings,
+    offloader_environment,
+    sfu_environment,
+    without_credentials,
+    worker_environment,
+)
 
-_READY_TIMEOUT_S: Final = 20.0
+_READY_TIMEOUT_S: Final = 60.0
+_JOBS_READY_TIMEOUT_S: Final = 120.0
+"""The job service looks at its images first (calls-plugin.md 6.1)."""
 _TAKE_DOWN_GRACE_S: Final = 6.0
 _WATCH_INTERVAL_S: Final = 0.25
 _POLL_S: Final = 0.05
@@ -78,13 +87,14 @@ class Stack:
     async def __aexit__(self, *_: object) -> None:
         await self._end()
 
-    async def watch(self) -> None:
-        """Never returns; raises ProcessDied as soon as a needed process is gone. Also keeps the figures."""
+    async def watch(self, *, jobs: bool = True) -> None:
+        """Never returns; raises ProcessDied as soon as a needed process is gone, with `jobs` one of a job,
+        too. Also keeps the figures."""
         while True:
             if self._containers is not None:
                 await asyncio.to_thread(self._containers.refresh)
             self.sample()
-            death = self._first_death()
+            death = self._first_death(jobs=jobs)
             if death is not None:
                 raise ProcessDied(death)
             await asyncio.sleep(_WATCH_INTERVAL_S)
@@ -93,7 +103,7 @@ class Stack:
         """All jobs started so far; of containers, as the watch has seen them last."""
         if self._containers is not None:
             return self._containers.jobs
-        return find_jobs(self.settings.jobs_dir)
+        return find_jobs(*self.settings.jobs_dirs)
 
     def sample(self) -> None:
         """Read what every process has used so far."""
@@ -127,12 +137,16 @@ class Stack:
         Raises:
             StartFailed: it does not come back.
         """
-        self.sample()
-        process = self._servers.pop("offloader")
-        process.kill()
-        await process.wait()
+        await self.crash("offloader")
         await asyncio.sleep(away_s)
         await self._start_offloader()
+
+    async def crash(self, name: str) -> None:
+        """Kill a server as nothing can be caught; it stays away."""
+        self.sample()
+        process = self._servers.pop(name)
+        process.kill()
+        await process.wait()
 
     def release(self, name: str) -> None:
         """From now on `name` may end."""
@@ -144,21 +158,39 @@ class Stack:
 
     async def _start(self) -> None:
         ports = self.settings.ports
-        ports.check()
+        ports.check(
+            host=self.settings.host,
+            bundled_sfu=not self.settings.rtcd_url,
+            workers=self.settings.has_workers,
+        )
         if self.settings.backend == "docker":
             await asyncio.to_thread(self._open_containers)
         if self.settings.tls:
             directory = self.settings.work_dir / "tls"
-            await asyncio.to_thread(make_certificates, directory, address=HOST)
+            await asyncio.to_thread(make_certificates, directory, address=self.settings.host)
         # The job service first: the stand-in initialises it once, at its own start (trap 45).
-        await self._start_server("sfu", ["sfu"], sfu_environment(self.settings))
+        if not self.settings.rtcd_url:
+            await self._start_server("sfu", ["sfu"], sfu_environment(self.settings))
+        if self.settings.has_workers:
+            await self._start_workers()
         await self._start_offloader()
-        await self._answers("sfu", f"http://{HOST}:{ports.sfu}/version")
-        self._announce("SFU", f"http://{HOST}:{ports.sfu}, media {HOST}:{ports.media}/udp")
-        how = "containers" if self.settings.backend == "docker" else "processes"
-        self._announce("Offloader", f"http://{HOST}:{ports.offloader}, jobs as {how}")
+        await self._announce_sfu()
+        how = {"docker": "as containers", "celery": "by workers"}
+        where = how.get(self.settings.backend, "as processes")
+        self._announce("Offloader", f"http://{HOST}:{ports.offloader}, jobs {where}")
         await self._start_plugin()
         self._announce("Mattermost stand-in", self.settings.site_url)
+
+    async def _announce_sfu(self) -> None:
+        if self.settings.rtcd_url:
+            # The stand-in finds out whether it can be used, with credentials.
+            self._announce("SFU", f"{without_credentials(self.settings.rtcd_url)}, not ours")
+            return
+        ports = self.settings.ports
+        await self._answers("sfu", f"http://{HOST}:{ports.sfu}/version")
+        self._announce(
+            "SFU", f"http://{HOST}:{ports.sfu}, media {self.settings.host}:{ports.media}/udp"
+        )
 
     def _open_containers(self) -> None:
         try:
@@ -167,8 +199,33 @@ class Stack:
             )
         except EngineMissing as error:
             raise StartFailed(str(error)) from error
-        if missing := self._containers.missing_images(list(IMAGES)):
-            raise StartFailed(f"{', '.join(missing)} is not on the engine: run `make images` first")
+        if missing := self._containers.missing_images(list(self.settings.images)):
+            raise StartFailed(
+                f"{', '.join(missing)} is not on the engine: run `make images` first, or load the release's"
+            )
+
+    async def _start_workers(self) -> None:
+        """The broker, then whoever takes jobs from it."""
+        directory = self.settings.work_dir / "redis"
+        directory.mkdir()
+        port = self.settings.ports.broker
+        self._servers["redis"] = await self._family.start(
+            redis_command(port=port, directory=directory),
+            environment=os.environ,
+            log=self.log_of("redis"),
+        )
+        self._announce("Broker", f"redis://{HOST}:{port}")
+        for name in self.settings.workers:
+            await self.start_worker(name)
+        for name, door in self.settings.workers.items():
+            url = f"http://{HOST}:{door}"
+            await self._answers(name, f"{url}/healthz")
+            self._announce(name.capitalize(), f"{url}, jobs as processes")
+
+    async def start_worker(self, name: str) -> None:
+        """Start `name`, for the first time or again; it may not be ready yet."""
+        environment = worker_environment(self.settings, name)
+        await self._start_server(name, ["offloader", "worker"], environment)
 
     async def _start_offloader(self) -> None:
         await self._start_server(
@@ -182,26 +239,38 @@ class Stack:
 
     async def _start_plugin(self) -> None:
         ports = self.settings.ports
-        arguments = ["testbed.plugin", "--listen", f"{HOST}:{ports.plugin}"]
-        arguments += ["--rtcd-url", f"http://{HOST}:{ports.sfu}"]
+        arguments = ["testbed.plugin", "--listen", f"{self.settings.host}:{ports.plugin}"]
         arguments += ["--job-service-url", f"http://{HOST}:{ports.offloader}"]
         arguments += ["--data-dir", str(self.settings.world_file.parent)]
+        arguments += ["--quality", self.settings.quality]
+        arguments += ["--max-recording-minutes", str(self.settings.max_recording_minutes)]
+        if not self.settings.transcriptions:
+            arguments.append("--no-transcriptions")
+        if self.settings.image_registry:
+            arguments += ["--image-registry", self.settings.image_registry]
+        if self.settings.real_models:
+            arguments.append("--real-models")
         if self.settings.tls:
             tls = self.settings.work_dir / "tls"
             arguments += ["--tls-cert", str(tls / "site.pem"), "--tls-key", str(tls / "site.key")]
-        process = await self._spawn("plugin", arguments, {}, talks=True)
+        # By the environment, as the plugin itself takes it: a command line can be read by everybody.
+        environ = {
+            **self.settings.plugin_environment,
+            "MM_CALLS_RTCD_SERVICE_URL": self.settings.sfu_url,
+        }
+        process = await self._spawn("plugin", arguments, environ, talks=True)
         self._servers["plugin"] = process
         assert process.stdout is not None
-        try:
-            async with asyncio.timeout(_READY_TIMEOUT_S):
-                line = await process.stdout.readline()
-        except TimeoutError:
-            raise self._not_ready("plugin") from None
-        with contextlib.suppress(ValueError):
-            if json.loads(line or "null")["event"] == "ready":
-                self._readers.append(asyncio.create_task(_swallow(process.stdout)))
-                return
-        raise await self._ended_early("plugin", process)
+        # Before the second one a recording would be refused.
+        for event, limit_s in (("ready", _READY_TIMEOUT_S), ("jobs_ready", _JOBS_READY_TIMEOUT_S)):
+            try:
+                async with asyncio.timeout(limit_s):
+                    line = await process.stdout.readline()
+            except TimeoutError:
+                raise self._not_ready("plugin", limit_s) from None
+            if (read_line(line) or {}).get("event") != event:
+                raise await self._ended_early("plugin", process)
+        self._readers.append(asyncio.create_task(_swallow(process.stdout)))
 
     async def _spawn(
         self, name: str, module: list[str], more: Mapping[str, str], *, talks: bool
@@ -227,19 +296,19 @@ class Stack:
             raise await self._ended_early(name, process)
         raise self._not_ready(name)
 
-    def _not_ready(self, name: str) -> StartFailed:
+    def _not_ready(self, name: str, limit_s: float = _READY_TIMEOUT_S) -> StartFailed:
         log = self.log_of(name)
-        return StartFailed(f"{name} was not ready within {_READY_TIMEOUT_S:g} s; see {log}")
+        return StartFailed(f"{name} was not ready within {limit_s:g} s; see {log}", log=log)
 
     async def _ended_early(self, name: str, process: asyncio.subprocess.Process) -> StartFailed:
-        how = describe_exit(await process.wait())
-        return StartFailed(f"{name} {how} before it was ready; see {self.log_of(name)}")
+        how, log = describe_exit(await process.wait()), self.log_of(name)
+        return StartFailed(f"{name} {how} before it was ready; see {log}", log=log)
 
-    def _first_death(self) -> Death | None:
+    def _first_death(self, *, jobs: bool = True) -> Death | None:
         for name, process in self._servers.items():
             if process.returncode is not None:
                 return Death(f"the {name}", describe_exit(process.returncode), self.log_of(name))
-        for job in self.jobs():
+        for job in self.jobs() if jobs else ():
             death = death_of(job)
             if death is not None and self._is_certain(job):
                 # Its log is copied there when the run is over, whatever becomes of the job's directory.

@@ -32,17 +32,28 @@ _SAMPLED_SHARE: Final = 0.6
 
 def find_beeps(sound: Sound) -> list[float]:
     """Recording times at which beeps begin, s; good to about 3 ms."""
+    return [start_s for start_s, _ in find_beep_spans(sound)]
+
+
+def find_beep_spans(sound: Sound, *, hole_s: float = 0.0) -> list[tuple[float, float]]:
+    """Recording times at which beeps begin and end, s. Where packets were lost an edge may be anywhere.
+
+    `hole_s`: a beep may be interrupted for so long; what stands for a lost packet need not be a tone.
+    """
     tone = _envelope(sound, BEEP_HZ)
     others = np.mean([_envelope(sound, hz) for hz in _NEIGHBOURS_HZ], axis=0)
     present = (tone > _MIN_AMPLITUDE) & (tone > _TONALITY * others)
-    beeps: list[float] = []
-    for first, last in _runs(present):
+    beeps: list[tuple[float, float]] = []
+    for first, last in _joined(_runs(present), round(hole_s / _HOP_S)):
         if not _DURATION_S[0] <= (last - first) * _HOP_S <= _DURATION_S[1]:
             continue
         half = float(tone[first:last].max()) / 2
         # Where a window that slides into the tone is half filled, its middle is at the onset.
         crossing = max(first - 10, 0) + int(np.argmax(tone[max(first - 10, 0) : last] >= half))
-        beeps.append(sound.start_s + crossing * _HOP_S + _WINDOW_S / 2)
+        after = min(last + 10, len(tone)) - 1
+        ending = after - int(np.argmax(tone[first : after + 1][::-1] >= half))
+        middle_s = sound.start_s + _WINDOW_S / 2
+        beeps.append((middle_s + crossing * _HOP_S, middle_s + (ending + 1) * _HOP_S))
     return beeps
 
 
@@ -105,3 +116,14 @@ def _runs(present: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Half-open ranges of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], present.astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _joined(runs: list[tuple[int, int]], hole: int) -> list[tuple[int, int]]:
+    """Runs with at most `hole` between them are one."""
+    joined: list[tuple[int, int]] = []
+    for first, last in runs:
+        if joined and first - joined[-1][1] <= hole:
+            joined[-1] = joined[-1][0], last
+        else:
+            joined.append((first, last))
+    return joined

@@ -6,7 +6,6 @@ not be judged by its own code. Only what the contract fixes is used: tiles of on
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -186,23 +185,15 @@ def _patch_colour(picture: Rgb, x: float, y: float) -> NDArray[np.float64] | Non
 
 
 def _ring_share(picture: Rgb, centre_x: float, centre_y: float, radius: float) -> float:
-    hits = 0
-    for degrees in _RING_ANGLES:
-        cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-        hits += any(
-            _is_ring(picture, centre_x + r * cosine, centre_y + r * sine)
-            for r in (radius + dr for dr in _RING_RADII_PX)
-        )
-    return hits / len(_RING_ANGLES)
-
-
-def _is_ring(picture: Rgb, x: float, y: float) -> bool:
-    row, column = round(y), round(x)
-    if not (0 <= row < picture.shape[0] and 0 <= column < picture.shape[1]):
-        return False
-    red, green, blue = (int(v) for v in picture[row, column])
-    near = all(
-        abs(seen - wanted) <= _RING_TOLERANCE
-        for seen, wanted in zip((red, green, blue), RING_RGB, strict=True)
-    )
-    return near and green - red > _RING_GREENNESS and green > blue
+    """At how many of the angles the ring's colour is seen, at one of the radii."""
+    angles = np.radians(np.array(_RING_ANGLES, np.float64))[:, np.newaxis]
+    radii = radius + np.array(_RING_RADII_PX, np.float64)
+    columns = np.rint(centre_x + radii * np.cos(angles)).astype(np.intp)
+    rows = np.rint(centre_y + radii * np.sin(angles)).astype(np.intp)
+    height, width = picture.shape[:2]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    seen = picture[rows.clip(0, height - 1), columns.clip(0, width - 1)].astype(np.int16)
+    red, green, blue = np.moveaxis(seen, -1, 0)
+    near = (np.abs(seen - np.array(RING_RGB, np.int16)) <= _RING_TOLERANCE).all(axis=-1)
+    hits = inside & near & (green - red > _RING_GREENNESS) & (green > blue)
+    return float(hits.any(axis=1).mean())

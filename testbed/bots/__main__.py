@@ -26,7 +26,7 @@ from testbed.bots.bot import Bot, BotError, Stage
 from testbed.bots.faults import FaultError, Faults, parse_faults
 from testbed.bots.voice import beep_packets, silence_packet
 from testbed.bots.world import World, WorldError, read_world
-from testbed.scenario import PLANS, Plan, Say
+from testbed.scenario import ALL_PLANS, Plan, Say
 from testbed.speech.clips import CLIPS_DIRECTORY, Clip, SpeechError, load_clips
 from testbed.truth import TruthLog
 
@@ -41,7 +41,7 @@ def main() -> int:
     log = get_logger(component="bots")
     try:
         world = read_world(options.world)
-        plan = PLANS[options.scenario]
+        plan = ALL_PLANS[options.scenario]
         clips = load_clips(options.speech, speakers=plan.bots)
         faults = parse_faults(options.fault, bots=plan.bots)
     except (WorldError, SpeechError, FaultError) as error:
@@ -94,6 +94,8 @@ async def _run(
         faults=faults,
         zero=asyncio.get_running_loop().create_future(),
         over=asyncio.Event(),
+        host=world.host,
+        opened=asyncio.Event(),
         report=_report,
     )
     bots = [
@@ -165,7 +167,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--world", type=Path, required=True, help="world.json of the stand-in")
     parser.add_argument("--site-url", required=True)
     parser.add_argument("--truth", type=Path, required=True, help="where to write what is done")
-    parser.add_argument("--scenario", choices=sorted(PLANS), default="full")
+    parser.add_argument("--scenario", choices=sorted(ALL_PLANS), default="full")
     parser.add_argument("--speech", type=Path, default=CLIPS_DIRECTORY, help="folder of clips")
     parser.add_argument(
         "--fault",

@@ -14,16 +14,36 @@ from callclient.publish import LocalTrack
 from foundation.clock import Clock
 from foundation.logs import get_logger
 from testbed.bots.faults import Faults, use_wrong_key
-from testbed.bots.pacing import Grid, sleep_until, ticks
+from testbed.bots.pacing import DriftingClock, Grid, sleep_until, ticks
+from testbed.bots.picture import camera_frame
 from testbed.bots.screen import share_screen
 from testbed.bots.voice import TICK_NS, VoiceSource
 from testbed.bots.world import User
-from testbed.scenario import Event, Mute, Say, ShareScreen, StopScreen, Unmute
+from testbed.scenario import (
+    Event,
+    Mute,
+    RaiseHand,
+    React,
+    Say,
+    ShareScreen,
+    StartCamera,
+    StopCamera,
+    StopScreen,
+    Unmute,
+)
 from testbed.speech.clips import Clip
 from testbed.truth import TruthLog
 
 _NS = 1_000_000_000
 Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How wrong a bot's devices run, parts per million; sound card and camera have clocks of their own."""
+
+    sound_ppm: float = 0.0
+    picture_ppm: float = 0.0
 
 
 class BotError(Exception):
@@ -44,6 +64,10 @@ class Stage:
     """Time 0 of the plan on the monotonic clock, ns; whole seconds of every bot's clock follow from it."""
     over: asyncio.Event
     """Everybody may go home."""
+    host: str
+    """Name of the bot that joins first: who starts a call is its host."""
+    opened: asyncio.Event
+    """The host is in the call."""
     report: Report
     """Tells the owner of the bots, one JSON object at a time."""
 
@@ -52,12 +76,19 @@ class Bot:
     """Made for one call. `run` once."""
 
     def __init__(
-        self, user: User, stage: Stage, events: Sequence[Event], *, rtp_stands_while_muted: bool
+        self,
+        user: User,
+        stage: Stage,
+        events: Sequence[Event],
+        *,
+        rtp_stands_while_muted: bool,
+        drift: Drift = Drift(),
     ) -> None:
         """`events` are this bot's own, the first one its join."""
         self._user = user
         self._stage = stage
         self._events = events
+        self._drift = drift
         self._client = CallClient(
             CallClientConfig(
                 site_url=stage.site_url, auth_token=user.token, channel_id=stage.channel_id
@@ -70,6 +101,7 @@ class Bot:
         self._workers: asyncio.TaskGroup | None = None
         self._voice_task: asyncio.Task[None] | None = None
         self._screen_task: asyncio.Task[None] | None = None
+        self._camera_task: asyncio.Task[None] | None = None
         self._log = get_logger(component="bot", user_id=user.user_id)
 
     async def run(self) -> None:
@@ -82,13 +114,17 @@ class Bot:
         join = self._events[0]
         if join.at_s > 0:
             await self._wait_for(join)
+        elif self._user.name != self._stage.host:
+            await self._stage.opened.wait()
         async with asyncio.TaskGroup() as tasks:
             self._workers = tasks
             tasks.create_task(self._client.run(), name=f"{self._user.name}-call")
             tasks.create_task(self._read_events(), name=f"{self._user.name}-events")
             await self._joined.wait()
+            if self._user.name == self._stage.host:
+                self._stage.opened.set()
             await self._perform()
-            for task in (self._voice_task, self._screen_task):
+            for task in (self._voice_task, self._screen_task, self._camera_task):
                 if task is not None:
                     task.cancel()
             await self._client.leave()
@@ -109,6 +145,14 @@ class Bot:
                     await self._share_screen()
                 case StopScreen():
                     await self._stop_screen()
+                case StartCamera():
+                    await self._start_camera()
+                case StopCamera():
+                    await self._stop_camera()
+                case React():
+                    await self._client.react(name="tada", unified="1f389")
+                case RaiseHand(raised=raised):
+                    await self._client.raise_hand(raised)
                 case _:  # Leave
                     self._mark_left()
                     return
@@ -143,9 +187,15 @@ class Bot:
         assert self._workers is not None
         track, _ = await self._client.start_screen()
         zero_ns = await self._stage.zero
+        clock = DriftingClock(self._stage.clock, zero_ns=zero_ns, ppm=self._drift.picture_ppm)
         self._mark("screen_start")
         self._screen_task = self._workers.create_task(
-            share_screen(track, clock=self._stage.clock, zero_ns=zero_ns, on_flash=self._flashed),
+            share_screen(
+                track,
+                clock=clock,
+                zero_ns=zero_ns,
+                on_flash=lambda at_ns: self._flashed(clock.true_ns(at_ns)),
+            ),
             name=f"{self._user.name}-screen",
         )
 
@@ -157,13 +207,32 @@ class Bot:
         self._mark("screen_stop")
         await self._client.stop_screen()
 
+    async def _start_camera(self) -> None:
+        assert self._workers is not None
+        track = await self._client.start_camera()
+        sending = share_screen(
+            track,
+            clock=self._stage.clock,
+            zero_ns=await self._stage.zero,
+            on_flash=lambda at_ns: None,
+            draw=camera_frame,
+        )
+        self._camera_task = self._workers.create_task(sending, name=f"{self._user.name}-camera")
+
+    async def _stop_camera(self) -> None:
+        if self._camera_task is not None:
+            self._camera_task.cancel()
+            self._camera_task = None
+        await self._client.stop_camera()
+
     async def _send_voice(self, track: LocalTrack) -> None:
         """Every 20 ms, from a whole tick of the common clock on."""
         stage = self._stage
         author = stage.faults.author(self._user.name)
         delay_ns = round(stage.faults.delay_s.get(self._user.name, 0) * _NS)
         true_grid = Grid(await stage.zero, TICK_NS)
-        async for tick in ticks(stage.clock, Grid(true_grid.zero_ns + delay_ns, TICK_NS)):
+        clock = DriftingClock(stage.clock, zero_ns=true_grid.zero_ns, ppm=self._drift.sound_ppm)
+        async for tick in ticks(clock, Grid(true_grid.zero_ns + delay_ns, TICK_NS)):
             packet = self._voice.packet(tick)
             if packet is None:
                 continue
@@ -174,9 +243,10 @@ class Bot:
                 audio_level=packet.level,
             )
             if packet.starts is not None:
-                stage.truth.utterance(author, packet.starts, true_grid.at_ns(tick))
+                stage.truth.utterance(author, packet.starts, clock.true_ns(true_grid.at_ns(tick)))
             if packet.beep_tick is not None:
-                stage.truth.mark("beep", self._user.name, true_grid.at_ns(packet.beep_tick))
+                beep_ns = clock.true_ns(true_grid.at_ns(packet.beep_tick))
+                stage.truth.mark("beep", self._user.name, beep_ns)
 
     # what a bot sees
 

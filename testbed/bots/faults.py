@@ -56,25 +56,30 @@ def parse_faults(texts: Sequence[str], *, bots: Sequence[str]) -> Faults:
 
 def use_wrong_key(client: CallClient) -> None:
     """From now on nobody can authenticate the client's media. No public way leads there, and none should."""
-    dtls: Any = client._media._peer._dtls  # type: ignore[union-attr]
+    media = client._media
+    assert media is not None, "the client should be in a call"
+    dtls: Any = media._peer._dtls
     dtls._outbound = _WrongKey(dtls._outbound)
 
 
 class _WrongKey:
-    """An SRTP session whose authentication tags are another key's."""
+    """An SRTP context whose authentication tags are another key's."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
 
-    def protect(self, packet: bytes) -> bytes:
-        return _with_other_tag(self._session.protect(packet))
+    def protect_rtp(self, packet: bytes) -> bytes | None:
+        return _with_other_tag(self._session.protect_rtp(packet))
 
-    def protect_rtcp(self, packet: bytes) -> bytes:
+    def protect_rtcp(self, packet: bytes) -> bytes | None:
         return _with_other_tag(self._session.protect_rtcp(packet))
 
+    def forget(self, ssrc: int) -> None:
+        self._session.forget(ssrc)
 
-def _with_other_tag(protected: bytes) -> bytes:
-    return protected[:-1] + bytes([protected[-1] ^ 0xFF])
+
+def _with_other_tag(protected: bytes | None) -> bytes | None:
+    return protected and protected[:-1] + bytes([protected[-1] ^ 0xFF])
 
 
 def _is_number(text: str) -> bool:

@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 WIDTH_PX: Final = 1280
 HEIGHT_PX: Final = 720
 FRAMES_PER_S: Final = 10
+CAMERA_WIDTH_PX: Final = 320
+CAMERA_HEIGHT_PX: Final = 180
 FLASH_FRAMES: Final = 2
 """The flash of each whole second: shown from the second on, until the third frame replaces it."""
 
@@ -85,6 +87,15 @@ class Picture:
         text = Image.new("L", (right - left, bottom - top), yuv(BACKGROUND).y)
         ImageDraw.Draw(text).text((20, 0), f"{index:07d}", fill=235, font=self._font)
         planes[top:bottom, left:right] = np.asarray(text)
+
+
+def camera_frame(index: int) -> Planes:
+    """Frame `index` of a camera: 320×180, a light bar that wanders over a grey wall."""
+    planes = np.empty((CAMERA_HEIGHT_PX * 3 // 2, CAMERA_WIDTH_PX), np.uint8)
+    fill(planes, (0, 0, CAMERA_WIDTH_PX, CAMERA_HEIGHT_PX), BACKGROUND)
+    left = index * 4 % (CAMERA_WIDTH_PX - _BLOCK_PX)
+    fill(planes, (left, 40, left + _BLOCK_PX, CAMERA_HEIGHT_PX - 40), _BLOCK_COLOUR)
+    return planes
 
 
 def flashes(index: int) -> bool:

@@ -17,7 +17,7 @@ from callclient.publish import LocalTrack
 from foundation.clock import Clock
 from rtc.vp8 import packetize
 from testbed.bots.pacing import Grid, sleep_until
-from testbed.bots.picture import FRAMES_PER_S, HEIGHT_PX, WIDTH_PX, Picture, flashes
+from testbed.bots.picture import FRAMES_PER_S, Picture, Planes, flashes
 
 _FRAME_NS: Final = 1_000_000_000 // FRAMES_PER_S
 _CLOCK_RATE_HZ: Final = 90_000
@@ -27,11 +27,13 @@ _BIT_RATE: Final = 1_500_000
 class ScreenEncoder:
     """Generated picture to VP8 frames. Blocking; owned by one worker thread."""
 
-    def __init__(self) -> None:
-        self._picture = Picture()
+    def __init__(self, draw: Callable[[int], Planes] | None = None) -> None:
+        """`draw(index)` makes frame after frame, all of one size; the shared screen's picture otherwise."""
+        self._draw = draw or Picture().frame
         context = av.CodecContext.create("libvpx", "w")
         assert isinstance(context, av.VideoCodecContext)
-        context.width, context.height = WIDTH_PX, HEIGHT_PX
+        rows, context.width = self._draw(0).shape
+        context.height = rows * 2 // 3
         context.pix_fmt = "yuv420p"
         context.framerate = Fraction(FRAMES_PER_S)
         context.time_base = Fraction(1, FRAMES_PER_S)
@@ -49,7 +51,7 @@ class ScreenEncoder:
 
     def encode(self, index: int, *, key_frame: bool) -> bytes:
         """Frame `index`, which must grow from call to call."""
-        frame = av.VideoFrame.from_ndarray(self._picture.frame(index), format="yuv420p")
+        frame = av.VideoFrame.from_ndarray(self._draw(index), format="yuv420p")
         frame.pts = index
         frame.time_base = Fraction(1, FRAMES_PER_S)
         frame.pict_type = PictureType.I if key_frame else PictureType.NONE
@@ -62,6 +64,7 @@ async def share_screen(
     clock: Clock,
     zero_ns: int,
     on_flash: Callable[[int], None],
+    draw: Callable[[int], Planes] | None = None,
 ) -> None:
     """Send the picture over `track` until cancelled.
 
@@ -77,7 +80,7 @@ async def share_screen(
     flashing = False
     worker = ThreadPoolExecutor(1, thread_name_prefix="screen")
     try:
-        encoder = await loop.run_in_executor(worker, ScreenEncoder)
+        encoder = await loop.run_in_executor(worker, ScreenEncoder, draw)
         index = grid.next_index(clock.monotonic_ns())
         while True:
             await sleep_until(clock, grid.at_ns(index))

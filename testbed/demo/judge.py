@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from testbed.analysis.call import Call
 from testbed.analysis.captions import Caption
@@ -24,6 +25,7 @@ from testbed.analysis.evidence import (
 )
 from testbed.analysis.media import MediaError
 from testbed.analysis.speech import TranscriptError
+from testbed.demo.job_records import check_records
 from testbed.demo.summary import Measured
 from testbed.demo.thread import Results
 from testbed.speech.clips import Clip
@@ -72,16 +74,20 @@ def judge(
     results: Results,
     figures: Sequence[ProcessFigures],
     start_to_joined_s: dict[str, float],
+    records: Sequence[Mapping[str, Any]],
     killed: Sequence[str],
     left_over: Sequence[str],
 ) -> Measured:
-    """Measure everything and check it; a file that cannot be read is a failed check."""
+    """Measure everything and check it; a file that cannot be read is a failed check.
+
+    `records`: of all jobs, as the job service shows them.
+    """
     recording, checks = _judge_recording(files, call, clips, wish)
     transcript, more = _judge_transcript(files, call)
     checks += more
     captions = examine_captions(read_captions(files.captions), call)
     checks += check_captions(captions)
-    checks += [_check_posts(results), _check_ends(killed, left_over)]
+    checks += [_check_posts(results), check_records(records), _check_ends(killed, left_over)]
     return Measured(
         scenario=scenario,
         wish=wish,

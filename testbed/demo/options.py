@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote, urlsplit
 
-from testbed.ports import Ports
+from testbed.plugin.rtcd import RtcdError, RtcdUrl
+from testbed.ports import HOST, Ports
 from testbed.scenario import PLANS
 from testbed.speech.clips import CLIPS_DIRECTORY
 
@@ -25,6 +28,25 @@ class OptionError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Install:
+    """An installation whose jobs are to be tried: its images and models, none of ours."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    """Variables of its job service."""
+    image_registry: str
+    """Of the runners' names that the plugin sends it."""
+    plugin_environment: Mapping[str, str] = field(default_factory=dict)
+    """`MM_CALLS_TRANSCRIBER_<X>` and the like."""
+
+    @property
+    def has_own_images(self) -> bool:
+        """It does not run those of this release."""
+        return any(
+            f"JOBS_{name}" in self.environment for name in ("RUNNERIMAGES", "USEREFERENCEIMAGES")
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DemoOptions:
     """One run."""
 
@@ -37,7 +59,16 @@ class DemoOptions:
     faults: tuple[str, ...] = ()
     keep_work_dir: bool = False
     backend: str = "process"
-    """How jobs run; with `docker` the site is served by https, with a private CA."""
+    """How jobs run; with `docker` the site is served by https, with a private CA; with `celery` a Redis and
+    two workers are started."""
+    rtcd_url: str = field(default="", repr=False)
+    """An SFU that runs already takes the bundled one's place; may hold credentials."""
+    serve: bool = False
+    """No scripted call: the stack stays for people who join by the stand-in's page."""
+    host: str = HOST
+    """The IPv4 address at which people and jobs reach it; with `serve` by https unless it is loopback."""
+    install: Install | None = None
+    """Whose jobs; None: this checkout's."""
     crash_offloader_at_s: float | None = None
     """Seconds of talk after which the job service is killed, to come back three seconds later."""
 
@@ -60,7 +91,9 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> DemoOp
         prog="python -m testbed.demo",
         description="Records, transcribes and captions a real call on this machine, and judges the result.",
         epilog="Environment: MODELS_DIR=/path (a CTranslate2 Whisper model in /path/base and /path/tiny), "
-        "SPEECH=DIR (WAV or Opus clips with one JSON of text and word times).",
+        "SPEECH=DIR (WAV or Opus clips with one JSON of text and word times), "
+        "RTCD_URL=http(s)://[client id:auth key@]host:port (an rtcd-compatible server that runs already, "
+        "in the bundled SFU's place; credentials also by RTCD_CLIENT_ID and RTCD_AUTH_KEY).",
     )
     ports = Ports()
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="results go here")
@@ -70,6 +103,9 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> DemoOp
         ("media", ports.media),
         ("plugin", ports.plugin),
         ("offloader", ports.offloader),
+        ("broker", ports.broker),
+        ("worker", ports.worker),
+        ("second-worker", ports.second_worker),
     ):
         parser.add_argument(f"--{name}-port", type=int, default=port, metavar="PORT")
     parser.add_argument(
@@ -77,12 +113,25 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> DemoOp
     )
     parser.add_argument(
         "--backend",
-        choices=("process", "docker"),
+        choices=("process", "docker", "celery"),
         default="process",
-        help="how jobs run; docker: in the images that `make images` builds, over https and wss",
+        help="how jobs run; docker: in the images that `make images` builds, over https and wss; "
+        "celery: by two workers on a Redis of the demo's own (redis-server has to be installed)",
     )
     parser.add_argument(
         "--keep", action="store_true", help="keep the run's databases and jobs in OUTPUT/work"
+    )
+    parser.add_argument(
+        "--serve",
+        action="store_true",
+        help="no scripted call: leave the stack running until Ctrl-C, and join by its page",
+    )
+    parser.add_argument(
+        "--host",
+        default=HOST,
+        metavar="ADDRESS",
+        help="with --serve: an IPv4 address of this machine at which browsers elsewhere reach the page "
+        f"(https then) and the SFU's media; default {HOST}",
     )
     parser.add_argument(
         "--crash-offloader-at",
@@ -96,10 +145,21 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> DemoOp
         scenario=given.scenario,
         models_dir=_directory(environ, "MODELS_DIR"),
         speech_dir=_directory(environ, "SPEECH") or CLIPS_DIRECTORY,
-        ports=Ports(given.sfu_port, given.media_port, given.plugin_port, given.offloader_port),
+        ports=Ports(
+            given.sfu_port,
+            given.media_port,
+            given.plugin_port,
+            given.offloader_port,
+            given.broker_port,
+            given.worker_port,
+            given.second_worker_port,
+        ),
         faults=tuple(given.fault),
         keep_work_dir=given.keep,
         backend=given.backend,
+        rtcd_url=_rtcd_url(environ),
+        serve=given.serve,
+        host=_host(given.host, serve=given.serve),
         crash_offloader_at_s=given.crash_offloader_at,
     )
 
@@ -110,6 +170,8 @@ def provide_models(options: DemoOptions, work_dir: Path) -> Path:
     Raises:
         OptionError: a model is missing.
     """
+    if options.install is not None:
+        return work_dir  # its own environment names them
     if options.models_dir is not None:
         for size in MODEL_SIZES:
             if not (options.models_dir / size / "model.bin").is_file():
@@ -129,6 +191,39 @@ def provide_models(options: DemoOptions, work_dir: Path) -> Path:
         else:
             (directory / size).symlink_to(BUNDLED_MODEL)
     return directory
+
+
+def _host(text: str, *, serve: bool) -> str:
+    if text != HOST and not serve:
+        raise OptionError(f"--host={text}: goes with --serve (make demo SERVE=1 HOST={text})")
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError:
+        address = None
+    if address is None or address.is_unspecified or address.is_multicast:
+        raise OptionError(
+            f"--host={text}: should be the one IPv4 address of this machine at which browsers reach it, "
+            "such as 192.168.1.5: the SFU tells it to them"
+        )
+    return str(address)
+
+
+def _rtcd_url(environ: Mapping[str, str]) -> str:
+    """RTCD_URL, with the credentials of the environment in it; both or none of them."""
+    text = environ.get("RTCD_URL", "")
+    client_id, auth_key = environ.get("RTCD_CLIENT_ID", ""), environ.get("RTCD_AUTH_KEY", "")
+    if not text:
+        return ""
+    try:
+        parsed = RtcdUrl.parse(text)
+    except RtcdError as error:
+        raise OptionError(f"RTCD_URL: {error}") from None
+    if bool(client_id) != bool(auth_key):
+        raise OptionError("RTCD_CLIENT_ID and RTCD_AUTH_KEY: should be given together")
+    if client_id:
+        host = urlsplit(str(parsed)).netloc
+        return f"{parsed.scheme}://{quote(client_id, '')}:{quote(auth_key, '')}@{host}"
+    return text.rstrip("/")
 
 
 def _directory(environ: Mapping[str, str], name: str) -> Path | None:

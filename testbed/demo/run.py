@@ -7,7 +7,8 @@ import contextlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from callclient.plugin_api import PluginApi
@@ -17,6 +18,7 @@ from testbed.analysis.checks import CheckResult
 from testbed.analysis.evidence import RecordingWish
 from testbed.bots.world import World, read_world
 from testbed.demo.conversation import CallFailed, Conversation
+from testbed.demo.job_records import settled_records
 from testbed.demo.judge import Files, judge
 from testbed.demo.options import DemoOptions, provide_models
 from testbed.demo.show import Show
@@ -32,6 +34,7 @@ from testbed.demo.steps import (
 from testbed.demo.summary import make_summary
 from testbed.demo.thread import Results, Thread, lose_upload_part
 from testbed.job_watch import log_events
+from testbed.polling import until
 from testbed.processes import StartFailed
 from testbed.scenario import PLANS
 from testbed.speech.clips import Clip, load_clips
@@ -96,10 +99,16 @@ class _Run:
         self._work_dir = self._output / "work"
         self._stack: Stack | None = None
         self._complete = False
+        self._records: list[dict[str, Any]] = []
 
     async def run(self) -> DemoResult:
         # First what can be refused without touching anything, the results of an earlier run included.
-        self._options.ports.check()
+        options = self._options
+        options.ports.check(
+            host=options.host,
+            bundled_sfu=not options.rtcd_url,
+            workers=options.backend == "celery",
+        )
         clips = await asyncio.to_thread(
             load_clips, self._options.speech_dir, speakers=self._plan.bots
         )
@@ -110,8 +119,18 @@ class _Run:
             models_dir=provide_models(self._options, self._work_dir),
             ports=self._options.ports,
             backend=self._options.backend,
+            rtcd_url=self._options.rtcd_url,
+            host=options.host,
             tls=self._options.backend == "docker",
         )
+        if (install := options.install) is not None:
+            settings = replace(
+                settings,
+                offloader_environment=install.environment,
+                plugin_environment=install.plugin_environment,
+                image_registry=install.image_registry,
+                images=() if install.has_own_images else settings.images,
+            )
         self._show.title("Starting")
         stack = Stack(settings, announce=self._show.server, hurry=self._hurry)
         self._stack = stack
@@ -150,6 +169,9 @@ class _Run:
                 results = await self._await_posts(stack, thread)
                 await self._download(thread, results)
                 await self._await_job_ends(stack)
+                self._records = await settled_records(
+                    stack.settings.admin_socket, limit_s=_JOB_END_LIMIT_S
+                )
                 await bots.wait()
             return call, results
         finally:
@@ -183,7 +205,7 @@ class _Run:
         for kind in ("recording", "transcribing"):
             await conversation.wait_for(
                 f"the start of {kind}",
-                lambda kind=kind: conversation.started(kind),  # type: ignore[misc]
+                partial(conversation.started, kind),
                 limit_s=_START_LIMIT_S,
             )
         for job in stack.jobs():
@@ -253,14 +275,15 @@ class _Run:
             await thread.download(file_id, self._output / name)
 
     async def _await_job_ends(self, stack: Stack) -> None:
-        try:
-            async with asyncio.timeout(_JOB_END_LIMIT_S):
-                while not all(job.exit is not None for job in stack.jobs()):  # noqa: ASYNC110
-                    await asyncio.sleep(_POLL_S / 5)
-        except TimeoutError:
-            raise CallFailed(
-                f"a job has posted, but not ended within {_JOB_END_LIMIT_S:g} s"
-            ) from None
+        async def ended() -> bool:
+            return all(job.exit is not None for job in stack.jobs())
+
+        await until(
+            ended,
+            "the end of the jobs that have posted",
+            limit_s=_JOB_END_LIMIT_S,
+            failure=CallFailed,
+        )
 
     async def _judge(
         self, stack: Stack, call: Call, results: Results, clips: Mapping[str, Sequence[Clip]]
@@ -282,6 +305,7 @@ class _Run:
             results=results,
             figures=stack.figures(),
             start_to_joined_s=joined_s,
+            records=self._records,
             killed=stack.killed,
             left_over=list(stack.left_over().values()),
         )

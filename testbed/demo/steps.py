@@ -14,12 +14,12 @@ from testbed.demo.conversation import CallFailed, Conversation
 from testbed.demo.show import JobProgress
 from testbed.demo.thread import Results
 from testbed.job_watch import JobProcess, log_events
+from testbed.polling import until
 from testbed.stack import Stack, read_line
 from testbed.truth import read_truth
 
 _WATCH_MOMENT_S: Final = 1.5
 _LOG_LIMIT_S: Final = 5.0
-_POLL_S: Final = 0.05
 _RESULT_NAMES: Final = (
     "recording.mp4",
     "transcript.vtt",
@@ -79,12 +79,13 @@ def with_whole_truth(call: Call, truth_file: Path) -> Call:
 
 async def joined_after_s(job: JobProcess) -> float:
     """From the job's log, which tells it a moment after the plugin knows."""
-    try:
-        async with asyncio.timeout(_LOG_LIMIT_S):
-            while (record := next(log_events(job, "started"), None)) is None:  # noqa: ASYNC110
-                await asyncio.sleep(_POLL_S)
-    except TimeoutError:
-        raise CallFailed(f"the {job.name} does not log its start") from None
+
+    async def logged() -> dict[str, Any] | None:
+        return next(log_events(job, "started"), None)
+
+    record = await until(
+        logged, f"the start in the {job.name}'s log", limit_s=_LOG_LIMIT_S, failure=CallFailed
+    )
     return float(record["joined_after_s"])
 
 

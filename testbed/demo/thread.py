@@ -50,6 +50,11 @@ class Thread:
         """What the jobs have posted so far."""
         return read_results((await self._get(f"/testbed/posts/{self._channel_id}")).json())
 
+    async def files(self) -> list[tuple[str, str]]:
+        """Id and name of every file that was posted, oldest first."""
+        posts = (await self._get(f"/testbed/posts/{self._channel_id}")).json()
+        return [(file["id"], file["name"]) for post in posts for file in post["files"]]
+
     async def download(self, file_id: str, target: Path) -> None:
         """Save a posted file."""
         content = (await self._get(f"/testbed/files/{file_id}")).content

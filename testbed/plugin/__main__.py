@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -16,7 +17,10 @@ import uvloop
 from foundation.logs import configure_logs, get_logger
 from foundation.shutdown import shutdown_on_signals
 from testbed.plugin.app import DEFAULT_MAX_FILE_SIZE_BYTES, create_app
-from testbed.plugin.job_service import QUALITIES, PluginSettings
+from testbed.plugin.job_service import QUALITIES, PluginSettings, passed_through
+from testbed.plugin.resolution import HostsFile, resolve_ipv4
+from testbed.plugin.rtcd import Credentials, RtcdError, RtcdUrl
+from testbed.plugin.rtcd_hosts import RESOLVE_INTERVAL_S
 
 
 def main() -> int:
@@ -25,7 +29,7 @@ def main() -> int:
     configure_logs()
     try:
         uvloop.run(_serve(arguments))
-    except (OSError, StartError) as error:
+    except (OSError, StartError, RtcdError) as error:
         sys.stderr.write(f"stand-in: failed to start: {error}\n")
         return 1
     return 0
@@ -55,14 +59,35 @@ class _Server(uvicorn.Server):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="testbed.plugin", description=__doc__)
     parser.add_argument("--listen", default="127.0.0.1:8065", help="host:port")
-    parser.add_argument("--rtcd-url", default="http://127.0.0.1:8045")
+    parser.add_argument(
+        "--rtcd-url",
+        default=os.environ.get("MM_CALLS_RTCD_SERVICE_URL") or "http://127.0.0.1:8045",
+        help="http(s)://[client id:auth key@]host:port; each IPv4 address of the host is an SFU",
+    )
+    parser.add_argument(
+        "--rtcd-hosts", type=Path, help="a file as hosts(5) that is asked instead of DNS"
+    )
+    parser.add_argument("--rtcd-resolve-interval-s", type=float, default=RESOLVE_INTERVAL_S)
+    parser.add_argument(
+        "--allow-cors-from",
+        default="",
+        help="origins of pages that may connect, or *; as Mattermost's AllowCorsFrom",
+    )
     parser.add_argument("--job-service-url", default="http://127.0.0.1:4545")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--tls-cert", type=Path, help="PEM file: serve https and wss")
     parser.add_argument("--tls-key", type=Path, help="PEM file with its private key")
     parser.add_argument("--quality", choices=sorted(QUALITIES), default="medium")
+    parser.add_argument("--max-recording-minutes", type=int, default=60)
     parser.add_argument("--start-timeout-s", type=float, default=60.0)
+    parser.add_argument(
+        "--no-transcriptions", action="store_true", help="recordings alone start no transcription"
+    )
+    parser.add_argument("--image-registry", default="mattermost", help="of the runners' names")
     parser.add_argument("--max-file-size-bytes", type=int, default=DEFAULT_MAX_FILE_SIZE_BYTES)
+    parser.add_argument(
+        "--real-models", action="store_true", help="the page does not speak of the bundled model"
+    )
     for job in ("recorder", "transcriber"):
         parser.add_argument(
             f"--{job}-env",
@@ -81,16 +106,27 @@ async def _serve(arguments: argparse.Namespace) -> None:
     settings = PluginSettings(
         site_url=url,
         quality=arguments.quality,
+        max_recording_minutes=arguments.max_recording_minutes,
         start_timeout_s=arguments.start_timeout_s,
-        recorder_env=_pairs(arguments.recorder_env),
-        transcriber_env=_pairs(arguments.transcriber_env),
+        transcriptions=not arguments.no_transcriptions,
+        image_registry=arguments.image_registry,
+        recorder_env=passed_through("RECORDER", os.environ) | _pairs(arguments.recorder_env),
+        transcriber_env=passed_through("TRANSCRIBER", os.environ)
+        | _pairs(arguments.transcriber_env),
     )
+    initialized = asyncio.Event()
     app = create_app(
         rtcd_url=arguments.rtcd_url,
+        rtcd_credentials=Credentials.of_url(arguments.rtcd_url),
         job_service_url=arguments.job_service_url,
         data_dir=arguments.data_dir,
         settings=settings,
         max_file_size_bytes=arguments.max_file_size_bytes,
+        allow_cors_from=arguments.allow_cors_from,
+        resolve=HostsFile(arguments.rtcd_hosts) if arguments.rtcd_hosts else resolve_ipv4,
+        resolve_interval_s=arguments.rtcd_resolve_interval_s,
+        initialized=initialized,
+        real_models=arguments.real_models,
     )
     server = _Server(
         uvicorn.Config(
@@ -107,17 +143,27 @@ async def _serve(arguments: argparse.Namespace) -> None:
     )
     with shutdown_on_signals() as shutdown:
         serving = asyncio.create_task(server._serve([listener]), name="http")
+        telling: asyncio.Task[None] | None = None
         try:
             await server.listening.wait()
             if server.should_exit:
-                raise StartError(f"the SFU at {arguments.rtcd_url} cannot be used")
+                raise StartError(f"the SFU {RtcdUrl.parse(arguments.rtcd_url)} cannot be used")
             get_logger(component="stand-in").info("stand-in: listening on", url=url)
             print(json.dumps({"event": "ready", "url": url}), flush=True)
+            telling = asyncio.create_task(_tell_jobs_ready(initialized), name="jobs-ready")
             await shutdown.requested.wait()
         finally:
+            if telling is not None:
+                telling.cancel()
+                await asyncio.wait([telling])
             server.should_exit = True
             with contextlib.suppress(StartError):
                 await serving
+
+
+async def _tell_jobs_ready(initialized: asyncio.Event) -> None:
+    await initialized.wait()
+    print(json.dumps({"event": "jobs_ready"}), flush=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -57,6 +57,10 @@ class Session:
     raised_hand: int = 0
     video: bool = False
 
+    def who(self) -> dict[str, Any]:
+        """How most events name it."""
+        return {"userID": self.user.user_id, "session_id": self.session_id}
+
     def public(self) -> dict[str, Any]:
         return {
             "session_id": self.session_id,
@@ -76,13 +80,16 @@ class Call:
     owner_id: str
     start_at: int
     post_id: str
+    sfu_address: str
+    """Where the call's SFU is: it stays there, whatever happens (rtcd.md 4.2)."""
     call_id: str = field(default_factory=new_call_id)
     sessions: dict[str, Session] = field(default_factory=dict)
     """By session id, bots included."""
     jobs: dict[str, Job] = field(default_factory=dict)
     """The newest job of each type."""
+    spares: dict[str, Job] = field(default_factory=dict)
+    """By job id: jobs beyond the one of each type that the plugin knows (testbed.plugin.spare_jobs)."""
     screen_session_id: str = ""
-    screen_stream_id: str = ""
     ended_by_host: bool = False
 
     def people(self, bot: User) -> list[Session]:
@@ -93,7 +100,8 @@ class Call:
         return job if job is not None and job.active else None
 
     def job_by_id(self, job_id: str) -> Job | None:
-        return next((j for j in self.jobs.values() if j.job_id == job_id), None)
+        spare = self.spares.get(job_id)
+        return spare or next((j for j in self.jobs.values() if j.job_id == job_id), None)
 
     def state(self, bot: User) -> dict[str, Any]:
         """`call_state.call` before it becomes a string (section 3.3): bots are left out."""
@@ -124,6 +132,9 @@ class Call:
             return ""
         if not job_id:
             return "JobID should not be empty for bot connections"
+        spare = self.spares.get(job_id)
+        if spare is not None and spare.active and spare.start_at == 0:
+            return ""
         jobs = [self.active_job(RECORDING), self.active_job(TRANSCRIBING)]
         if not any(jobs):
             return "no job in progress"

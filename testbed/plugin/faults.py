@@ -17,6 +17,28 @@ class Faults:
     """This many upload parts are counted but their content is lost."""
     refuse_upload_parts: int = 0
     """This many upload parts are answered with 500."""
+    limit_upload_parts: int = 0
+    """This many upload parts are answered with 429 and `Retry-After: 1`."""
+    too_large_upload_bytes: int = 0
+    """Upload parts above this are refused with 413, as by a proxy; 0: no limit."""
+    cut_upload_parts: int = 0
+    """Of this many upload parts half is kept, then the connection breaks."""
+    stall_upload_parts: int = 0
+    """This many upload parts are not read and not answered, until the sender gives up."""
+    lose_upload_answers: int = 0
+    """This many upload parts are stored whole, but their answers get lost with the connection."""
+    contradict_upload_parts: int = 0
+    """This many upload parts are refused with 400, as while another request of the session is at work."""
+    forget_uploads: int = 0
+    """So often an upload that gets a part is unknown."""
+    upload_chunk_delay_ms: int = 0
+    """How long each 64 KiB of an upload take."""
+    refuse_bot_status: int = 0
+    """Every request of the bot is answered with this status, as by a proxy before a server that is down."""
+    publish_delay_ms: int = 0
+    """Publications take so long, half of it before the post exists."""
+    refuse_publications: int = 0
+    """This many publications are refused with 503 before a post is made."""
     signal_delay_ms: int = 0
     """Hold every `signal` event this long, in order."""
     lose_publish_answers: int = 0

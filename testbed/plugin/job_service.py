@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +57,16 @@ class PluginSettings:
     recorder_env: dict[str, str] = field(default_factory=dict)
     """MM_CALLS_RECORDER_<X> as `x`: passed through as text (section 6.5)."""
     transcriber_env: dict[str, str] = field(default_factory=dict)
+
+
+def passed_through(job: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """What an admin has set in the plugin's environment for `job`, by keys of `input_data` (section 6.5)."""
+    prefix = f"MM_CALLS_{job}_"
+    return {
+        name.removeprefix(prefix).lower(): value
+        for name, value in environ.items()
+        if name.startswith(prefix)
+    }
 
 
 def recording_input(

@@ -6,7 +6,7 @@ import asyncio
 
 from foundation.logs import get_logger
 from testbed.plugin.call import CAPTIONING, RECORDING, TRANSCRIBING, Call, Job, Session
-from testbed.plugin.calls import Calls, now_ms
+from testbed.plugin.calls import Calls
 from testbed.plugin.job_service import (
     JobServiceClient,
     JobServiceError,
@@ -14,6 +14,8 @@ from testbed.plugin.job_service import (
     recording_input,
     transcribing_input,
 )
+from testbed.plugin.server_clock import now_ms
+from testbed.plugin.spare_jobs import spare_reported
 
 _TIMEOUT_TEXTS = {
     RECORDING: "failed to start recording job: timed out waiting for bot to join call",
@@ -90,6 +92,9 @@ class JobLifecycle:
             raise RequestRefused(400, "no call ongoing")
         if job_type not in (RECORDING, TRANSCRIBING):
             raise RequestRefused(400, "invalid job type")
+        if (spare := call.spares.get(job_id)) is not None:
+            spare_reported(self._calls, call, spare, status=status, error=error)
+            return
         job = call.jobs.get(job_type)
         if job is None:
             raise RequestRefused(400, "no job ongoing")

@@ -1,103 +1,190 @@
-"""The stand-in's client of the SFU: rtcd's HTTP API and WebSocket (rtcd.md 2, 4)."""
+"""The stand-in's client of one SFU: rtcd's HTTP API and one WebSocket connection (rtcd.md 2, 4)."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import re
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import websockets
 from websockets.asyncio.client import ClientConnection
 
 from foundation.channel import Channel
-from foundation.groups import unwrapped
+from foundation.groups import until_one_ends
 from foundation.logs import get_logger
 from sfu import messages
 from sfu.messages import Hello, Message, MessageError
 
-_CAPACITY = 2000
-_TIMEOUT_S = 10.0
-_RECONNECT_S = 1.0
+_CAPACITY: Final = 2000
+_DIAL_TIMEOUT_S: Final = 4.0
+_HTTP_TIMEOUT_S: Final = 10.0
+_MIN_VERSION: Final = (0, 17, 0)
+"""What the plugin asks for (rtcd.md 4.4)."""
 
 
 class RtcdError(Exception):
-    """The SFU cannot be used; the message says which step failed."""
+    """An SFU cannot be used; the message says which one and which step failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RtcdUrl:
+    """Where SFUs are: one name for all of them, with the port of their API."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> RtcdUrl:
+        """Raises RtcdError unless it is `http(s)://host:port`; the plugin insists on the port."""
+        parts = urlsplit(text)
+        try:
+            port = parts.port
+        except ValueError:
+            port = None
+        if parts.scheme not in ("http", "https") or not parts.hostname or port is None:
+            shown = re.sub("//.*@", "//…@", text)  # never its key
+            raise RtcdError(f"the URL of the SFU is {shown!r}: should be http(s)://host:port")
+        return cls(parts.scheme, parts.hostname, port)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What the plugin registers with (rtcd.md 4.3)."""
+
+    client_id: str
+    auth_key: str = field(repr=False)
+    """32 characters or more."""
+
+    @classmethod
+    def of_url(cls, text: str) -> Credentials:
+        """Those in a URL; what it lacks is made up anew, as a server that has never met the SFU would."""
+        parts = urlsplit(text)
+        client_id = unquote(parts.username or "") or f"standin-{secrets.token_hex(4)}"
+        return cls(client_id, unquote(parts.password or "") or secrets.token_urlsafe(24))
+
+    def basic(self) -> str:
+        """The Authorization header."""
+        pair = f"{self.client_id}:{self.auth_key}".encode()
+        return "Basic " + base64.b64encode(pair).decode()
 
 
 class RtcdClient:
-    """One connection to one SFU, kept up. `run` in a task; `send` from anywhere."""
+    """Good for one connection: `connect`, then `run` until it is lost. `send` from anywhere meanwhile."""
 
     def __init__(
         self,
-        url: str,
+        url: RtcdUrl,
+        address: str,
+        credentials: Credentials,
         *,
         on_message: Callable[[Message], Awaitable[None]],
-        live_sessions: Callable[[], list[str]],
-        client_id: str = "standin",
-        auth_key: str = "",
     ) -> None:
-        """`live_sessions()` are bound anew to the connection after a reconnect."""
-        self._url = url.rstrip("/")
-        self._client_id = client_id
-        self._auth_key = auth_key or secrets.token_urlsafe(24)
+        """The connection goes to `address`; HTTP and TLS see the host name of `url`."""
+        self.version: dict[str, str] = {}
+        """What `/version` told."""
+        self._url = url
+        self._address = address
+        self._credentials = credentials
         self._on_message = on_message
-        self._live_sessions = live_sessions
         self._outgoing: Channel[bytes] = Channel(_CAPACITY)
-        self.connected = asyncio.Event()
-        self.version = ""
-        self._log = get_logger(component="rtcd-client")
+        self._socket: ClientConnection | None = None
+        self._log = get_logger(component="rtcd-client", address=address)
 
-    async def register(self) -> None:
-        """Check the version and register; known clients pass. Raises RtcdError."""
+    async def connect(self) -> None:
+        """Check the version, connect; register where that is refused, and connect again. Raises RtcdError."""
+        await self._check_version()
         try:
-            async with httpx.AsyncClient(base_url=self._url, timeout=_TIMEOUT_S) as http:
-                response = await http.get("/version")
-                self.version = str(response.json().get("buildVersion", ""))
-                body = {"clientID": self._client_id, "authKey": self._auth_key}
-                response = await http.post(
-                    "/register", json=body, headers={"Authorization": self._basic()}
-                )
-        except (httpx.HTTPError, ValueError) as error:
-            raise RtcdError(
-                f"the SFU at {self._url} does not answer: {type(error).__name__}"
-            ) from (error)
-        if response.status_code not in (201, 400):
-            raise RtcdError(f"the SFU refused the registration with HTTP {response.status_code}")
+            self._socket = await self._open()
+        except (OSError, websockets.WebSocketException, TimeoutError):
+            await self._register()
+            try:
+                self._socket = await self._open()
+            except (OSError, websockets.WebSocketException, TimeoutError) as error:
+                raise self._failure(f"refuses the connection ({type(error).__name__})") from error
+
+    async def run(self) -> None:
+        """Read and write until the connection is lost, or until cancelled; closes it."""
+        socket = self._socket
+        assert socket is not None, "connect comes first"
+        try:
+            await until_one_ends(read=self._read(socket), write=self._write(socket))
+        except websockets.WebSocketException as error:
+            self._log.warning("rtcd.connection_lost", reason=type(error).__name__)
+        finally:
+            await socket.close()
+
+    async def close(self) -> None:
+        """For one that will not `run`."""
+        if self._socket is not None:
+            await self._socket.close()
 
     def send(self, message: Message) -> None:
         """Queue a message; a full queue drops it with a log line, as the plugin's does."""
         if not self._outgoing.offer(messages.encode(message)):
             self._log.error("rtcd.message_dropped")
 
-    async def run(self) -> None:
-        """Keep the connection until cancelled."""
-        while True:
-            try:
-                with unwrapped(OSError, websockets.WebSocketException):
-                    await self._connect_once()
-            except (OSError, websockets.WebSocketException, TimeoutError) as error:
-                self._log.warning("rtcd.connection_lost", reason=type(error).__name__)
-            self.connected.clear()
-            await asyncio.sleep(_RECONNECT_S)
+    async def cpu_load(self) -> float:
+        """What `/system` tells. Raises RtcdError; an SFU that is fully busy may answer nothing."""
+        try:
+            return float((await self._request("GET", "/system")).json()["cpu_load"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._failure("tells no load") from error
 
-    async def _connect_once(self) -> None:
-        url = self._url.replace("http", "ws", 1) + "/ws"
-        connecting = websockets.connect(
-            url,
-            additional_headers={"Authorization": self._basic()},
+    async def _check_version(self) -> None:
+        response = await self._request("GET", "/version")
+        try:
+            self.version = {k: str(v) for k, v in response.json().items()}
+        except (ValueError, AttributeError) as error:
+            raise self._failure("tells no version") from error
+        build = self.version.get("buildVersion", "")
+        found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", build)
+        is_unchecked = build in ("", "master") or build.startswith("dev")
+        if not is_unchecked and (not found or tuple(map(int, found.groups())) < _MIN_VERSION):
+            raise self._failure(f"has version {build!r}: should be v0.17.0 or newer")
+
+    async def _register(self) -> None:
+        body = {"clientID": self._credentials.client_id, "authKey": self._credentials.auth_key}
+        response = await self._request("POST", "/register", json=body)
+        if response.status_code != 201:
+            raise self._failure(f"refused the registration with HTTP {response.status_code}")
+
+    async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        base = f"{self._url.scheme}://{self._address}:{self._url.port}"
+        headers = {"Host": f"{self._url.host}:{self._url.port}"}
+        headers["Authorization"] = self._credentials.basic()
+        timeout = httpx.Timeout(_HTTP_TIMEOUT_S, connect=_DIAL_TIMEOUT_S)
+        try:
+            async with httpx.AsyncClient(timeout=timeout, trust_env=False) as http:
+                return await http.request(
+                    method,
+                    base + path,
+                    headers=headers,
+                    extensions={"sni_hostname": self._url.host},
+                    **options,
+                )
+        except httpx.HTTPError as error:
+            raise self._failure(f"does not answer ({type(error).__name__})") from error
+
+    async def _open(self) -> ClientConnection:
+        return await websockets.connect(
+            f"{self._url}/ws".replace("http", "ws", 1),
+            host=self._address,
+            port=self._url.port,
+            additional_headers={"Authorization": self._credentials.basic()},
             max_size=1 << 20,
-            open_timeout=_TIMEOUT_S,
+            open_timeout=_DIAL_TIMEOUT_S,
             ping_interval=None,  # the server pings (rtcd.md 2.1)
             proxy=None,
         )
-        async with connecting as socket, asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(self._write(socket), name="rtcd-write")
-            try:
-                await self._read(socket)
-            finally:
-                writer.cancel()
 
     async def _write(self, socket: ClientConnection) -> None:
         async for frame in self._outgoing:
@@ -112,13 +199,8 @@ class RtcdClient:
             except MessageError as error:
                 self._log.warning("rtcd.message_refused", reason=str(error))
                 continue
-            if isinstance(message, Hello):
-                for session_id in self._live_sessions():
-                    await socket.send(messages.encode(messages.Reconnect(session_id)))
-                self.connected.set()
-            else:
+            if not isinstance(message, Hello):
                 await self._on_message(message)
 
-    def _basic(self) -> str:
-        pair = f"{self._client_id}:{self._auth_key}".encode()
-        return "Basic " + base64.b64encode(pair).decode()
+    def _failure(self, text: str) -> RtcdError:
+        return RtcdError(f"the SFU {self._url} at {self._address} {text}")

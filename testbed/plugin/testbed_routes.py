@@ -6,17 +6,37 @@ Without authentication: the stand-in listens on loopback.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse
 
+from testbed.plugin.actions import Actions
+from testbed.plugin.call import Call, Job
 from testbed.plugin.calls import Calls
+from testbed.plugin.client_config import ClientConfig
 from testbed.plugin.hub import Hub
+from testbed.plugin.rtcd_hosts import RtcdHosts
+from testbed.plugin.spare_jobs import add_spare, stop_spare
 from testbed.plugin.uploads import Uploads
 
+_KINDS: Final = {
+    ".mp4": "video/mp4",
+    ".vtt": "text/vtt; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+}
 
-def testbed_routes(calls: Calls, uploads: Uploads, hub: Hub) -> APIRouter:
+
+def testbed_routes(
+    calls: Calls,
+    uploads: Uploads,
+    hub: Hub,
+    *,
+    actions: Actions,
+    config: ClientConfig,
+    sfus: RtcdHosts,
+) -> APIRouter:
     """The router."""
     router = APIRouter(prefix="/testbed")
 
@@ -31,12 +51,44 @@ def testbed_routes(calls: Calls, uploads: Uploads, hub: Hub) -> APIRouter:
             "call_id": call.call_id,
             "host_id": call.host_id,
             "post_id": call.post_id,
+            "sfu_address": call.sfu_address,
             "sessions": [session.public() for session in call.sessions.values()],
             "jobs": {
                 kind: job.state() | {"job_id": job.job_id, "service_job_id": job.service_job_id}
                 for kind, job in call.jobs.items()
             },
         }
+
+    @router.post("/spare_jobs")
+    async def new_spare(request: Request) -> dict[str, Any]:
+        """One more job for the call, of `type`; see testbed.plugin.spare_jobs."""
+        call = calls.current
+        if call is None:
+            raise HTTPException(400, "no call ongoing")
+        try:
+            job = add_spare(calls, call, str((await request.json()).get("type")))
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from None
+        return {"job_id": job.job_id, "post_id": call.post_id, "channel_id": call.channel_id}
+
+    @router.get("/spare_jobs/{job_id}")
+    async def spare(job_id: str) -> dict[str, Any]:
+        """How it is; times in epoch ms."""
+        return _spare(job_id)[1].state()
+
+    @router.post("/spare_jobs/{job_id}/stop")
+    async def stop(job_id: str) -> dict[str, Any]:
+        """Ask it to stop."""
+        call, job = _spare(job_id)
+        stop_spare(calls, call, job)
+        return job.state()
+
+    def _spare(job_id: str) -> tuple[Call, Job]:
+        call = calls.current
+        job = call.spares.get(job_id) if call is not None else None
+        if call is None or job is None:
+            raise HTTPException(404)
+        return call, job
 
     @router.get("/posts/{channel_id}")
     async def posts(channel_id: str) -> list[dict[str, Any]]:
@@ -54,7 +106,10 @@ def testbed_routes(calls: Calls, uploads: Uploads, hub: Hub) -> APIRouter:
         stored = calls.archive.files.get(file_id)
         if stored is None:
             raise HTTPException(404)
-        return FileResponse(stored.path, filename=stored.name)
+        # Browsers want to know what they play, and a text has to be shown as the one it is.
+        kind = _KINDS.get(Path(stored.name).suffix, "application/octet-stream")
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return FileResponse(stored.path, media_type=kind, filename=stored.name, headers=headers)
 
     @router.get("/uploads")
     async def open_uploads() -> list[dict[str, Any]]:
@@ -64,7 +119,7 @@ def testbed_routes(calls: Calls, uploads: Uploads, hub: Hub) -> APIRouter:
     @router.get("/captions")
     async def captions() -> list[dict[str, Any]]:
         """Every caption so far with the time it was broadcast."""
-        return calls.captions
+        return actions.captions
 
     @router.post("/faults")
     async def faults(request: Request) -> dict[str, Any]:
@@ -74,6 +129,25 @@ def testbed_routes(calls: Calls, uploads: Uploads, hub: Hub) -> APIRouter:
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
         return asdict(calls.faults)
+
+    @router.post("/config")
+    async def client_config(request: Request) -> dict[str, Any]:
+        """Set switches of what clients are told; see testbed.plugin.client_config."""
+        try:
+            config.set(await request.json())
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from None
+        return config.public()
+
+    @router.get("/sfus")
+    async def sfu_hosts() -> list[dict[str, object]]:
+        """The SFUs behind the one name, and how they are."""
+        return sfus.describe()
+
+    @router.get("/metrics")
+    async def metrics() -> list[str]:
+        """The names of the `metric` actions so far."""
+        return actions.metrics
 
     @router.post("/cut/{session_id}")
     async def cut(session_id: str) -> dict[str, bool]:
@@ -93,9 +167,9 @@ def testbed_routes(calls: Calls, uploads: Uploads, hub: Hub) -> APIRouter:
         return {"revoked": user is not None}
 
     @router.post("/renew_bot")
-    async def renew_bot() -> dict[str, bool]:
+    async def renew_bot() -> dict[str, str]:
         """Give the bot another token; the old one is revoked (trap 49)."""
         calls.world.renew_token(calls.world.bot)
-        return {"renewed": True}
+        return {"token": calls.world.bot.token}
 
     return router

@@ -11,8 +11,11 @@ import msgpack
 from fastapi import WebSocket, WebSocketDisconnect
 
 from foundation.logs import get_logger
-from testbed.plugin.calls import Calls, now_ms
+from testbed.plugin.actions import Actions
+from testbed.plugin.calls import Calls
 from testbed.plugin.hub import PREFIX, Connection
+from testbed.plugin.origins import AllowedOrigins
+from testbed.plugin.server_clock import now_ms
 from testbed.plugin.world import User
 
 MAX_FRAME_BYTES = 8192
@@ -22,17 +25,27 @@ AUTHENTICATION_TIMEOUT_S = 5.0
 class MattermostSocket:
     """One connection from its upgrade to its end."""
 
-    def __init__(self, socket: WebSocket, calls: Calls) -> None:
+    def __init__(
+        self, socket: WebSocket, calls: Calls, actions: Actions, origins: AllowedOrigins
+    ) -> None:
         self._socket = socket
         self._calls = calls
+        self._actions = actions
+        self._origins = origins
         self._connection: Connection | None = None
         self._log = get_logger(component="websocket")
 
     async def serve(self) -> None:
         """Until the client goes, sends too much, or does not authenticate in time.
 
-        A bad bearer token does not fail the upgrade: only the `hello` is missing (trap 14).
+        A page of a foreign origin is refused. A bad bearer token does not fail the upgrade: only the
+        `hello` is missing (trap 14).
         """
+        headers = self._socket.headers
+        if not self._origins.allow(headers.get("origin"), headers.get("host", "")):
+            self._log.warning("ws.foreign_origin")
+            await self._socket.close()  # before it is accepted: HTTP 403
+            return
         await self._socket.accept()
         try:
             await self._read_until_closed(self._bearer_user())
@@ -104,7 +117,8 @@ class MattermostSocket:
             if not isinstance(action, str):
                 continue
             if action.startswith(PREFIX):
-                await self._calls.action(connection, action.removeprefix(PREFIX), frame.get("data"))
+                name = action.removeprefix(PREFIX)
+                await self._actions.perform(connection, name, frame.get("data"))
             elif seq <= 0:
                 connection.fail(seq, "api.web_socket_router.bad_seq.app_error", "bad sequence")
             elif action == "ping":

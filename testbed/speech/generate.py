@@ -74,7 +74,7 @@ def _make_clip(
     espeak: Espeak, speaker: str, number: int, text: str, directory: Path
 ) -> dict[str, Any]:
     spoken = espeak.say(text, VOICES[speaker])
-    samples, cut_s = _trimmed(spoken)
+    samples, cut_s = trimmed(spoken)
     name = f"{speaker}-{number:02}.opus"
     write_opus(directory / name, resample(samples, spoken.rate_hz))
     shift_s = _LEAD_S - cut_s
@@ -85,13 +85,13 @@ def _make_clip(
             "start_s": round(max(start, cut_s) + shift_s, 3),
             "end_s": round(end + shift_s, 3),
         }
-        for word, start, end in _every_word(text, spoken)
+        for word, start, end in every_word(text, spoken)
     ]
     voice = VOICES[speaker]
     return {"file": name, "speaker": speaker, "voice": voice.name, "text": text, "words": words}
 
 
-def _every_word(text: str, spoken: Utterance) -> list[tuple[str, float, float]]:
+def every_word(text: str, spoken: Utterance) -> list[tuple[str, float, float]]:
     """(word, start_s, end_s) of all words of `text`.
 
     espeak reports pairs such as "with the" as one word; they share its span by their length.
@@ -113,7 +113,7 @@ def _every_word(text: str, spoken: Utterance) -> list[tuple[str, float, float]]:
     return timed
 
 
-def _trimmed(spoken: Utterance) -> tuple[NDArray[np.float32], float]:
+def trimmed(spoken: Utterance) -> tuple[NDArray[np.float32], float]:
     """The sound between fixed silences, and how much of espeak's own lead was cut off, s."""
     loud = np.flatnonzero(np.abs(spoken.samples) > _SOUND_LEVEL)
     first, last = int(loud[0]), int(loud[-1])

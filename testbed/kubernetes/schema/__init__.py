@@ -1,0 +1,1 @@
+"""The published schemas that the double holds objects against."""

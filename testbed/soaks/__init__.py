@@ -1,0 +1,1 @@
+"""Long calls that are really recorded, and what is found in them afterwards."""
