@@ -1,40 +1,57 @@
 # The job service. It needs the engine's socket, or DOCKER_HOST, to run jobs; see docs/backends-docker.md.
-ARG BASE=debian:bookworm-slim
+ARG BASE_IMAGE=debian:bookworm-slim
+# The same Debian with binutils, for a build without any network.
+ARG BUILD_IMAGE=${BASE_IMAGE}
 
-FROM ${BASE} AS python
+# What runs it. A base that has all of this already needs no package source.
+FROM ${BASE_IMAGE} AS system
 RUN python3 -c 'import ensurepip, venv' 2>/dev/null || \
     { apt-get update && apt-get install -y --no-install-recommends python3 python3-venv ca-certificates \
-      && rm -rf /var/lib/apt/lists/*; }
+      && rm -rf /var/lib/apt/lists/* /var/cache/apt/*; }
 
-FROM python AS build
-ARG UV_VERSION=0.13.8
+FROM ${BUILD_IMAGE} AS build
+RUN { python3 -c 'import ensurepip, venv' && command -v strip; } >/dev/null 2>&1 || \
+    { apt-get update && apt-get install -y --no-install-recommends python3 python3-venv ca-certificates binutils; }
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
-    PIP_DISABLE_PIP_VERSION_CHECK=1 UV_PROJECT_ENVIRONMENT=/app/venv UV_LINK_MODE=copy UV_NO_CACHE=1
-COPY images/ca /build/ca
-RUN for file in /build/ca/*.pem; do [ ! -f "$file" ] || cat "$file" >> "$SSL_CERT_FILE"; done
-RUN python3 -m venv /build/uv && /build/uv/bin/pip install --quiet "uv==${UV_VERSION}"
+    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 UV_LINK_MODE=copy
 WORKDIR /build/source
-COPY pyproject.toml uv.lock README.md LICENSE ./
-# Exactly what uv.lock names, hashes included; the code itself is copied, not installed.
-RUN /build/uv/bin/uv sync --quiet --frozen --no-dev --no-install-project --extra offloader --python /usr/bin/python3
-COPY foundation /app/foundation
-COPY clientauth /app/clientauth
-COPY offloader /app/offloader
-RUN /app/venv/bin/python -m compileall -q /app/foundation /app/clientauth /app/offloader
+COPY images/ca /build/ca
+COPY images/wheelhouse /build/wheelhouse
+COPY pyproject.toml uv.lock LICENSE ./
+COPY images/steps /build/steps
+RUN sh /build/steps/tools.sh
+RUN sh /build/steps/packages.sh --extra offloader
+COPY foundation /image/code/app/foundation
+COPY clientauth /image/code/app/clientauth
+COPY offloader /image/code/app/offloader
+COPY --from=system /var/lib/dpkg/status /build/dpkg-status
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG SOURCE_DATE_EPOCH=0
+RUN sh /build/steps/finish.sh offloader
 
-FROM python
-COPY --from=build /app /app
+FROM system
+# Packages apart: a release that has the same ones shares this layer with the one before.
+COPY --from=build /image/packages /
+COPY --from=build /image/code /
 # A named volume at the state's place takes its owner over.
-RUN mkdir -p /var/lib/calls-offloader /config && chown 10001:10001 /var/lib/calls-offloader && \
-    chmod 0700 /var/lib/calls-offloader
-ENV PATH=/app/venv/bin:/usr/bin:/bin PYTHONPATH=/app PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+RUN mkdir -p /var/lib/calls-offloader /config && chown 10001:10001 /var/lib/calls-offloader && chmod 0700 /var/lib/calls-offloader && \
+    touch --date 2000-01-01T00:00Z /var/lib/calls-offloader /config /var/lib
+ENV PATH=/app/venv/bin:/usr/bin:/bin PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     LANG=C.UTF-8 HOME=/tmp STATE_DIRECTORY=/var/lib/calls-offloader LOGGER_ENABLEFILE=false
 WORKDIR /
 USER 10001:10001
 VOLUME /var/lib/calls-offloader
 EXPOSE 4545
 STOPSIGNAL SIGTERM
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG CREATED=unknown
 LABEL org.opencontainers.image.title="calls-offloader" \
+      org.opencontainers.image.description="Job service of Mattermost Calls: starts recordings, transcriptions and live captions" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.licenses="Apache-2.0"
 ENTRYPOINT ["python", "-m", "offloader"]
 CMD ["serve"]

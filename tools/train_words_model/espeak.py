@@ -113,8 +113,8 @@ class Espeak:
             block = np.ctypeslib.as_array(samples, shape=(count,)).copy()
             self._samples.append(block)
         index = 0
-        while events[index].type != _EVENT_END_OF_LIST:  # type: ignore[index]
-            event = events[index]  # type: ignore[index]
+        while events[index].type != _EVENT_END_OF_LIST:
+            event = events[index]
             if event.type == _EVENT_WORD:
                 self._starts.append((event.text_position, event.length, event.sample))
             index += 1

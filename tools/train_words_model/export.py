@@ -48,24 +48,24 @@ def export(model: WordsModel, tokenizer: Tokenizer, directory: Path) -> None:
 
 
 def _block(target: object, block: Block) -> None:
-    _norm(target.self_attention.layer_norm, block.self_norm)  # type: ignore[attr-defined]
-    _self_attention(target.self_attention, block.self_attention)  # type: ignore[attr-defined]
+    _norm(target.self_attention.layer_norm, block.self_norm)
+    _self_attention(target.self_attention, block.self_attention)
     if block.cross_attention is not None:
-        _norm(target.attention.layer_norm, block.cross_norm)  # type: ignore[attr-defined]
-        _cross_attention(target.attention, block.cross_attention)  # type: ignore[attr-defined]
-    _norm(target.ffn.layer_norm, block.mlp_norm)  # type: ignore[attr-defined]
-    _linear(target.ffn.linear_0, block.mlp_in)  # type: ignore[attr-defined]
-    _linear(target.ffn.linear_1, block.mlp_out)  # type: ignore[attr-defined]
+        _norm(target.attention.layer_norm, block.cross_norm)
+        _cross_attention(target.attention, block.cross_attention)
+    _norm(target.ffn.layer_norm, block.mlp_norm)
+    _linear(target.ffn.linear_0, block.mlp_in)
+    _linear(target.ffn.linear_1, block.mlp_out)
 
 
 def _self_attention(target: object, attention: Attention) -> None:
-    qkv, out = target.linear  # type: ignore[attr-defined]
+    qkv, out = target.linear
     qkv.weight, qkv.bias = _joined(attention, ("query", "key", "value"))
     _linear(out, attention.out)
 
 
 def _cross_attention(target: object, attention: Attention) -> None:
-    query, key_value, out = target.linear  # type: ignore[attr-defined]
+    query, key_value, out = target.linear
     _linear(query, attention.query)
     key_value.weight, key_value.bias = _joined(attention, ("key", "value"))
     _linear(out, attention.out)
@@ -79,11 +79,11 @@ def _joined(attention: Attention, names: tuple[str, ...]) -> tuple[np.ndarray, n
 
 
 def _linear(target: object, linear: torch.nn.Linear) -> None:
-    target.weight, target.bias = _array(linear.weight), _array(linear.bias)  # type: ignore[attr-defined]
+    target.weight, target.bias = _array(linear.weight), _array(linear.bias)
 
 
 def _norm(target: object, norm: torch.nn.LayerNorm) -> None:
-    target.gamma, target.beta = _array(norm.weight), _array(norm.bias)  # type: ignore[attr-defined]
+    target.gamma, target.beta = _array(norm.weight), _array(norm.bias)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
