@@ -1,0 +1,82 @@
+"""CPU time and memory of whole process trees, from /proc."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from foundation.process_stats import read_process_stats
+from testbed.processes import descendants
+
+_MEMORY_EVERY_S: Final = 2.0
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of some processes during a stretch of wall-clock time."""
+
+    cpu_s_per_s: float
+    pss_mb: float
+    """Resident memory, pages that processes share dealt out among them; the median of some looks."""
+
+
+async def measure(roots: Iterable[int], seconds: float) -> Cost:
+    """What `roots` and all that they have started cost from now on.
+
+    A process that ends meanwhile is counted up to the last look at it.
+    """
+    roots = list(roots)
+    before = cpu_by_process(roots)
+    latest = dict(before)
+    began_s = time.monotonic()
+    pss = []
+    while (left_s := began_s + seconds - time.monotonic()) > 0:
+        await asyncio.sleep(min(left_s, _MEMORY_EVERY_S))
+        latest |= cpu_by_process(roots)
+        pss.append(_pss_mb(roots))
+    took_s = time.monotonic() - began_s
+    used_s = sum(latest.values()) - sum(before.values())
+    return Cost(used_s / took_s, statistics.median(pss))
+
+
+def tree(roots: Iterable[int]) -> set[int]:
+    """`roots` and their descendants."""
+    found = set(roots)
+    for root in list(found):
+        found |= descendants(root)
+    return found
+
+
+def cpu_by_process(roots: Iterable[int]) -> dict[int, float]:
+    """CPU-seconds so far of each process of the trees."""
+    used: dict[int, float] = {}
+    for pid in tree(roots):
+        with suppress(ProcessLookupError):
+            used[pid] = read_process_stats(pid).cpu_s
+    return used
+
+
+def started_at_s(pid: int) -> float:
+    """When a process was started, s since the epoch, to 10 ms (proc(5): field 22 of stat, btime)."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    ticks = int(stat[stat.rindex(")") + 2 :].split()[19])
+    uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+    return time.time() - uptime_s + ticks / _TICKS_PER_S
+
+
+def _pss_mb(roots: Iterable[int]) -> float:
+    kilobytes = 0
+    for pid in tree(roots):
+        with suppress(OSError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    kilobytes += int(line.split()[1])
+    return kilobytes / 1024
