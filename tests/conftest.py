@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
+import fcntl
 import io
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import socket
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import docker
+import hypothesis
 import pytest
 import structlog
+
+from testbed.brokers import BrokerMissing, RabbitHost, RabbitServer, RedisServer
+from testbed.browser import accessibility
+from testbed.browser.tab import Tab
+
+# Before numpy or a speech engine is loaded: threads that spin for each other's end starve on busy cores.
+for _library in ("OMP", "OPENBLAS"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_PR_SET_CHILD_SUBREAPER = 36
+with contextlib.suppress(AttributeError):  # only glibc has mallopt(3)
+    # A model's and a picture's buffers stay mapped: the kernel would clear them anew for every use.
+    ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+    ctypes.CDLL(None).mallopt(_M_MMAP_MAX, 0)
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 _configure_structlog = structlog.configure
 
@@ -43,6 +70,49 @@ def fresh_logs() -> Iterator[None]:
     structlog.contextvars.clear_contextvars()
 
 
+@pytest.fixture(autouse=True)
+def no_foster_child() -> Iterator[None]:
+    """Whoever adopts orphans in a test (testbed.processes) does not adopt later tests' servers, too."""
+    yield
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: two for each core, since half of the tests' time is waiting; not where there are many cores:
+    each one has all tests to read in."""
+    cores = len(os.sched_getaffinity(0))
+    return max(cores, min(2 * cores, 16))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with whole processes first: they take longest, and would be waited for in the end. Files with
+    tests that want to be alone last: they would else wait until whatever takes long beside them has ended."""
+    first = {item.path for item in items if item.get_closest_marker("e2e")}
+    last = {item.path for item in items if item.get_closest_marker("alone")}
+    items.sort(key=lambda item: (item.path in last, item.path not in first))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Whoever is marked `alone` waits for the tests of the other processes, and they for it: a call in real
+    time is judged as on a machine that has nothing else to do. The wait counts for no time limit."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    kind = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+    base = item.config.rootpath / ".pytest_cache"
+    base.mkdir(exist_ok=True)
+    with (base / "gate.lock").open("w") as gate, (base / "place.lock").open("w") as place:
+        # Through the gate one after the other: who wants to be alone must not wait for ever.
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(place, kind)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        try:
+            return (yield)
+        finally:
+            fcntl.flock(place, fcntl.LOCK_UN)  # a process that a test forked may have it open, too
+
+
 def engine_missing(name: str, reason: str) -> None:
     """Skip a test that needs an engine; fail it where the variable REQUIRE names the engine, or `all`."""
     required = os.environ.get("REQUIRE", "").replace(",", " ").split()
@@ -51,9 +121,10 @@ def engine_missing(name: str, reason: str) -> None:
     pytest.skip(f"no {name}: {reason}")
 
 
-_APPLETS = tuple(
-    "cat env grep id kill ln ls mkdir mkfifo printf rm seq setsid sh sleep touch true".split()  # noqa: SIM905
+_SCRIPTS_USE = (
+    "cat env grep head id kill ln ls mkdir mkfifo printf rm seq setsid sh sleep touch tr true"
 )
+_APPLETS = tuple(_SCRIPTS_USE.split())
 
 
 class TinyImages:
@@ -136,10 +207,52 @@ def tiny_images() -> Iterator[TinyImages]:
     images.clean_up()
 
 
+class LoopClock:
+    """The clock of a loop whose time is virtual."""
+
+    def utc_now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic_ns(self) -> int:
+        return round(asyncio.get_running_loop().time() * 1e9)
+
+
+@pytest.fixture
+def loop_clock() -> LoopClock:
+    return LoopClock()
+
+
+@pytest.fixture(scope="session")
+def tests_in() -> Callable[[str], frozenset[str]]:
+    """The names of the tests in a file (its path from here on), for tables of what is proved where."""
+
+    @cache
+    def names(file: str) -> frozenset[str]:
+        text = (Path(__file__).parent / file).read_text(encoding="utf-8")
+        return frozenset(re.findall(r"^(?:async )?def (test_\w+)\(", text, re.MULTILINE))
+
+    return names
+
+
+@pytest.fixture
+def ipv6() -> None:
+    """What a test asks for that needs IPv6 on the loopback interface."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        engine_missing("ipv6", f"::1 cannot be used: {error.strerror}")
+
+
 @pytest.fixture(scope="session", name="engine_missing")
 def engine_missing_fixture() -> Callable[[str, str], None]:
     """Call it with the engine's name and the reason: see the function."""
     return engine_missing
+
+
+@pytest.fixture(scope="session")
+def axe_violations() -> Callable[[Tab], Awaitable[list[str]]]:
+    """`await axe_violations(tab)`: what axe-core finds serious or critical in a page, a line each."""
+    return lambda tab: accessibility.violations(tab, Path(__file__).parent / "axe" / "axe.min.js")
 
 
 class PostgresServer:
@@ -187,7 +300,7 @@ class PostgresServer:
             stderr=subprocess.PIPE,
             timeout=60,
             check=False,
-            **self._user,  # type: ignore[call-overload]
+            **self._user,
         )
         assert done.returncode == 0, f"{program}: {done.stderr.decode(errors='replace')}"
 
@@ -229,6 +342,50 @@ def postgres(_started_postgres: Callable[[], PostgresServer | None]) -> Postgres
     return server
 
 
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A real Redis of this test's own (its `url`), which may be stopped, frozen and started again."""
+    try:
+        server = RedisServer(tmp_path / "redis")
+    except BrokerMissing as error:
+        engine_missing("redis", str(error))
+        raise AssertionError from None
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def _started_rabbitmq() -> Iterator[Callable[[], RabbitServer]]:
+    """Start it at the first use only: it takes seconds."""
+    servers: list[RabbitServer] = []
+    with tempfile.TemporaryDirectory(prefix="mq-", dir="/tmp", ignore_cleanup_errors=True) as name:
+
+        def start() -> RabbitServer:
+            if not servers:
+                server = RabbitServer(Path(name))
+                servers.append(server)
+                server.start()
+            return servers[0]
+
+        yield start
+        for server in servers:
+            server.end()
+
+
+@pytest.fixture
+def rabbitmq(_started_rabbitmq: Callable[[], RabbitServer]) -> Iterator[RabbitHost]:
+    """A virtual host of this test's own (its `url`) on a real RabbitMQ of this run. Its tests are `slow`."""
+    try:
+        server = _started_rabbitmq()
+    except BrokerMissing as error:
+        engine_missing("rabbitmq", str(error))
+        raise AssertionError from None
+    host = server.new_host()
+    yield host
+    host.remove()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_stray_event_loop() -> Iterator[None]:
     """Own the main thread's default loop: pytest-asyncio would make one and leave it unclosed, which
@@ -237,3 +394,64 @@ def no_stray_event_loop() -> Iterator[None]:
     asyncio.set_event_loop(loop)
     yield
     loop.close()
+
+
+_TROUBLESHOOTING = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
+
+
+@cache
+def documented_texts() -> dict[str, str]:
+    """The texts of docs/troubleshooting.md by their entry: the anchor of its heading, with /2, /3 … from the
+    second text on. What differs each time is written there as ‹what›."""
+    texts: dict[str, str] = {}
+    page = _TROUBLESHOOTING.read_text(encoding="utf-8")
+    for title, body in re.findall(r"^### (.+?)\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE):
+        anchor = re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-")
+        found = re.findall(r"^```text\n(.*?)^```$", body, re.DOTALL | re.MULTILINE)
+        for number, text in enumerate(found, 1):
+            texts[anchor if number == 1 else f"{anchor}/{number}"] = " ".join(text.split())
+    return texts
+
+
+class Documented:
+    """Compares what was emitted with what docs/troubleshooting.md says."""
+
+    def __init__(self, entries: frozenset[str]) -> None:
+        self.entries = entries
+        """Those that the marks of the test name."""
+        self.compared: set[str] = set()
+
+    def marked(self, emitted: str) -> None:
+        """Compare with whatever the marks of this row of a table name."""
+        for entry in self.entries:
+            self(entry, emitted)
+
+    def __call__(self, entry: str, emitted: str) -> None:
+        """`emitted` is the whole text; white space counts as one space."""
+        text = documented_texts()[entry]
+        pattern = ".+?".join(re.escape(part) for part in re.split("‹[^›]+›", text))
+        assert re.fullmatch(pattern, " ".join(emitted.split()), re.DOTALL), f"{text!r}: {emitted!r}"
+        self.compared.add(entry)
+
+
+@pytest.fixture
+def documented(request: pytest.FixtureRequest) -> Documented:
+    """`documented(ENTRY, TEXT)`, for each entry of the test's `documents` marks (tests/docs)."""
+    marks = request.node.iter_markers("documents")
+    return Documented(frozenset(str(entry) for mark in marks for entry in mark.args))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that went well, and compared less than its marks say, did not."""
+    result = yield
+    here = getattr(item, "funcargs", {}).get("documented")
+    left = here.entries - here.compared if here is not None else ()
+    assert not left, f"the test was to provoke {sorted(left)} of docs/troubleshooting.md"
+    return result
+
+
+@pytest.fixture(scope="session", name="documented_texts")
+def documented_texts_fixture() -> dict[str, str]:
+    """See the function."""
+    return documented_texts()

@@ -338,24 +338,45 @@ async def test_a_refused_part_tells_the_servers_reason_apart_from_the_text(
 
 
 @pytest.mark.parametrize("answer", [{}, {"id": ""}, {"id": 7}, [], None])
+@pytest.mark.documents("answers-that-are-not-mattermosts/5")
 async def test_a_complete_upload_without_a_file_id_is_an_error(
-    server: Server, api: PluginApi, answer: object
+    server: Server, api: PluginApi, answer: object, documented: Any
 ) -> None:
     server.says(answer)
     error = await _failure(api.send_upload_data("up1", b"data", length_bytes=4))
     assert (error.status, error.retryable) == (200, False)
+    documented("answers-that-are-not-mattermosts/5", str(error))
 
 
 # answers that are not as expected
 
 
 @pytest.mark.parametrize("answer", [{}, {"filename": ""}, {"filename": None}, [], "x"])
+@pytest.mark.documents("answers-that-are-not-mattermosts/2")
 async def test_an_answer_without_a_filename_is_an_error(
-    server: Server, api: PluginApi, answer: object
+    server: Server, api: PluginApi, answer: object, documented: Any
 ) -> None:
     server.says(answer)
     error = await _failure(api.filename("c1"))
     assert (error.status, error.retryable) == (200, False)
+    documented("answers-that-are-not-mattermosts/2", str(error))
+
+
+@pytest.mark.documents(
+    "answers-that-are-not-mattermosts/3",
+    "answers-that-are-not-mattermosts/4",
+    "answers-that-are-not-mattermosts/6",
+)
+async def test_answers_without_what_was_asked_for_are_told_apart(
+    server: Server, api: PluginApi, documented: Any
+) -> None:
+    for number, answer in ((3, {}), (4, UPLOAD | {"file_size": "large"})):
+        server.says(answer)
+        documented(
+            f"answers-that-are-not-mattermosts/{number}", str(await _failure(api.get_upload("up1")))
+        )
+    server.says([])
+    documented("answers-that-are-not-mattermosts/6", str(await _failure(api.post_of_file("f1"))))
 
 
 @pytest.mark.parametrize(
@@ -383,8 +404,9 @@ async def test_an_upload_session_without_its_id_or_numbers_is_an_error(
 
 
 @pytest.mark.parametrize("answer", [b"<html>Sign in</html>", b"", b"{", b"\xff\xfe"])
+@pytest.mark.documents("answers-that-are-not-mattermosts")
 async def test_an_answer_that_is_not_json_is_an_error_without_its_content(
-    server: Server, api: PluginApi, answer: bytes
+    server: Server, api: PluginApi, answer: bytes, documented: Any
 ) -> None:
     server.says(answer, content_type="application/json")
     for request in (
@@ -396,7 +418,7 @@ async def test_an_answer_that_is_not_json_is_an_error_without_its_content(
     ):
         error = await _failure(request)
         assert (error.status, error.retryable) == (200, False)
-        assert "not JSON" in str(error)
+        documented("answers-that-are-not-mattermosts", str(error))
         assert "Sign in" not in str(error)
 
 
@@ -479,19 +501,27 @@ async def test_no_redirect_is_followed(server: Server, api: PluginApi, status: i
         assert len(server.requests) == 6
 
 
-async def test_a_server_that_is_not_there_was_surely_not_reached(unused_tcp_port: int) -> None:
+@pytest.mark.documents("mattermost-cannot-be-reached-by-http")
+async def test_a_server_that_is_not_there_was_surely_not_reached(
+    unused_tcp_port: int, documented: Any
+) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}"
     async with PluginApi(site_url=url, auth_token=TOKEN) as api:
         error = await _failure(api.publish_recording("c", job_id="j", post_id="p", file_ids=["f"]))
     assert (error.status, error.retryable, error.surely_not_arrived) == (None, True, True)
     assert error.reason == ""
+    documented("mattermost-cannot-be-reached-by-http", str(error))
 
 
-async def test_a_request_without_an_answer_may_have_arrived(server: Server, api: PluginApi) -> None:
+@pytest.mark.documents("mattermost-cannot-be-reached-by-http/2")
+async def test_a_request_without_an_answer_may_have_arrived(
+    server: Server, api: PluginApi, documented: Any
+) -> None:
     server.answer = b""  # it is read, and then the connection closed
     error = await _failure(api.publish_recording("c", job_id="j", post_id="p", file_ids=["f"]))
     assert (error.status, error.retryable, error.surely_not_arrived) == (None, True, False)
     assert len(server.requests) == 1
+    documented("mattermost-cannot-be-reached-by-http/2", str(error))
 
 
 async def test_an_answer_that_breaks_off_may_have_been_a_success(
@@ -509,6 +539,27 @@ async def test_a_server_that_says_nothing_is_given_up_after_the_time_out(server:
     assert (error.status, error.retryable, error.surely_not_arrived) == (None, True, False)
     assert "ReadTimeout" in str(error)
     assert len(server.requests) == 1
+
+
+async def test_a_post_has_more_time_because_asking_twice_may_make_two(server: Server) -> None:
+    server.hang = True
+    async with PluginApi(site_url=server.url, auth_token=TOKEN, timeout_s=0.2) as api:
+        posting = [
+            asyncio.create_task(
+                api.publish_recording("c", job_id="j", post_id="p", file_ids=["f"])
+            ),
+            asyncio.create_task(
+                api.publish_transcription(
+                    "c", job_id="j", post_id="p", language="en", file_ids=["v", "t"]
+                )
+            ),
+        ]
+        await _failure(api.filename("c1"))  # as long as others are given
+        await _failure(api.filename("c1"))
+        assert not any(post.done() for post in posting)
+        server.never.set()
+        server.says({"message": "success"})
+        await asyncio.gather(*posting)
 
 
 async def test_upload_data_has_more_time_than_other_requests(server: Server) -> None:

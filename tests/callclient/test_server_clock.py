@@ -30,3 +30,15 @@ def test_a_slower_answer_changes_nothing_and_a_faster_one_wins() -> None:
 def test_before_the_first_answer_the_clocks_are_taken_to_agree() -> None:
     now_ms = time.time_ns() // MS
     assert ServerClock().to_monotonic_ns(now_ms) == pytest.approx(time.monotonic_ns(), abs=1e9)
+
+
+def test_an_answer_of_long_ago_counts_no_more_for_clocks_part() -> None:
+    clock = ServerClock()
+    clock.measured(10_000, sent_ns=1_000 * MS, received_ns=1_001 * MS)
+    later_ms = 3_600_000
+    clock.measured(
+        10_000 + later_ms + 180,  # 50 µs a second
+        sent_ns=(1_000 + later_ms) * MS,
+        received_ns=(1_020 + later_ms) * MS,
+    )
+    assert clock.to_monotonic_ns(10_180 + later_ms) == (1_010 + later_ms) * MS

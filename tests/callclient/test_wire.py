@@ -29,11 +29,18 @@ def test_a_calls_action_is_json_text() -> None:
     }
 
 
-def test_a_frame_above_8_kib_is_refused_before_the_server_closes_the_connection() -> None:
-    with pytest.raises(WireError, match="above 8192"):
+@pytest.mark.documents(
+    "a-message-that-is-too-large-for-mattermost", "a-message-that-is-too-large-for-mattermost/2"
+)
+def test_a_frame_above_8_kib_is_refused_before_the_server_closes_the_connection(
+    documented,
+) -> None:
+    with pytest.raises(WireError, match="above 8192") as caption:
         wire.call_action("caption", 1, {"text": "ö" * 8000})
-    with pytest.raises(WireError, match="above 8192"):
+    documented("a-message-that-is-too-large-for-mattermost", str(caption.value))
+    with pytest.raises(WireError, match="above 8192") as sdp:
         wire.sdp_action(1, bytes(8192))
+    documented("a-message-that-is-too-large-for-mattermost/2", str(sdp.value))
 
 
 def test_an_event_reads_with_its_scope() -> None:
@@ -74,7 +81,22 @@ def test_a_reply_is_not_an_event_and_other_frames_are_passed_over() -> None:
     assert wire.parse_frame('{"status":"OK"}') is None
 
 
-@pytest.mark.parametrize("frame", ["", "[]", "nonsense", b"\xff"])
-def test_a_frame_that_is_no_object_is_an_error(frame: str | bytes) -> None:
-    with pytest.raises(WireError):
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(
+            frame,
+            marks=pytest.mark.documents("a-frame-of-mattermost-that-cannot-be-read"),
+        )
+        for frame in ("", "nonsense", b"\xff")
+    ]
+    + [
+        pytest.param(
+            "[]", marks=pytest.mark.documents("a-frame-of-mattermost-that-cannot-be-read/2")
+        )
+    ],
+)
+def test_a_frame_that_is_no_object_is_an_error(frame: str | bytes, documented) -> None:
+    with pytest.raises(WireError) as refused:
         wire.parse_frame(frame)
+    documented.marked(str(refused.value))

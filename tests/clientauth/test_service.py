@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ipaddress
 from pathlib import Path
 
 import bcrypt
 import pytest
 
 from clientauth.hashing import hash_key, verify_key
+from clientauth.self_registration import SelfRegistration
 from clientauth.service import AuthError, ClientAuth, Identity
 from clientauth.sessions import SessionCache
-from clientauth.store import ClientExists, ClientStore, FileClientStore, MemoryClientStore
+from clientauth.store import (
+    ClientExists,
+    ClientStore,
+    FileClientStore,
+    MemoryClientStore,
+    StoredClient,
+)
+from clientauth.turns import PEER
 from foundation.clock import ManualClock
 
 KEY = "k" * 32
@@ -33,7 +42,7 @@ class Service:
             store=self.store,
             sessions=SessionCache(expiration_minutes=10, clock=self.clock),
             clock=self.clock,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
 
 
@@ -258,7 +267,174 @@ async def test_the_file_store_survives_reopening_and_is_private(tmp_path: Path) 
     assert (tmp_path / "clients.json").stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_damaged_client_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "clients.json").write_text("{")
-    with pytest.raises(ValueError, match=r"clients\.json: not JSON"):
-        await FileClientStore(tmp_path).get("c")
+@pytest.mark.documents("a-file-of-clients-that-is-damaged", "a-file-of-clients-that-is-damaged/2")
+async def test_a_damaged_client_file_is_named(tmp_path: Path, documented) -> None:
+    for content, entry in (
+        ("{", "a-file-of-clients-that-is-damaged"),
+        ("[]", "a-file-of-clients-that-is-damaged/2"),
+    ):
+        (tmp_path / "clients.json").write_text(content)
+        with pytest.raises(ValueError, match=r"clients\.json") as damaged:
+            await FileClientStore(tmp_path).get("c")
+        documented(entry, str(damaged.value))
+
+
+def mark(client_id: str, key: str) -> str:
+    return f"mark of {client_id} and {key}"
+
+
+async def test_an_identity_carries_the_mark_of_its_registration() -> None:
+    service = Service(allow_self_registration=True, self_register_on_basic=True, mark=mark)
+    owner = Identity("c", registration=mark("c", KEY))
+    assert await service.auth.authenticate(basic("c", KEY)) == owner
+    token = await service.auth.login("c", KEY)
+    assert await service.auth.authenticate(f"Bearer {token}") == owner
+    await service.auth.unregister("c", authorization=basic("c", KEY))
+    again = await service.auth.authenticate(basic("c", OTHER_KEY))
+    assert again.registration == mark("c", OTHER_KEY)
+
+
+async def test_a_client_from_before_the_marks_gets_its_own_with_the_first_right_key() -> None:
+    service = Service(allow_self_registration=True, mark=mark)
+    key_hash = hash_key(KEY)
+    await service.store.put("c", key_hash)
+    assert (await refused(service, basic("c", OTHER_KEY)))[0] == 401
+    assert await service.store.find("c") == StoredClient(key_hash)
+    assert (await service.auth.authenticate(basic("c", KEY))).registration == mark("c", KEY)
+    assert await service.store.find("c") == StoredClient(key_hash, mark("c", KEY))
+
+
+@pytest.mark.looptime
+async def test_however_many_wrong_keys_come_from_an_address_the_right_one_passes_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not remembered from before, and with as many hashes and answers waiting as may."""
+    service = Service(
+        allow_self_registration=True, enable_admin=True, admin_secret_key="s" * 32, mark=mark
+    )
+    await service.auth.register("c", KEY, authorization=None)
+    hashing = asyncio.Event()
+
+    async def slow_hash(_: object) -> bool:
+        await hashing.wait()
+        return False
+
+    monkeypatch.setattr("clientauth.service.in_pool", slow_hash)
+    flood = [
+        asyncio.create_task(service.auth.authenticate(basic("c", f"{n}" * 32))) for n in range(500)
+    ]
+    await asyncio.sleep(0.1)
+    told = [task.exception() for task in flood if task.done()]
+    assert {error.status for error in told} == {429}
+    assert len(flood) - len(told) == 66, "two hash, 64 wait"
+    began_s = asyncio.get_running_loop().time()
+    assert (await service.auth.authenticate(basic("c", KEY))).client_id == "c"
+    assert await service.auth.login("c", KEY)
+    await service.auth.check_admin_key("s" * 32)
+    assert (await service.auth.authenticate(basic("x", "s" * 32))).admin
+    assert asyncio.get_running_loop().time() == began_s
+    hashing.set()
+    assert {error.status for error in await asyncio.gather(*flood, return_exceptions=True)} == {
+        *(401, 429)
+    }
+
+
+@pytest.mark.looptime
+async def test_wrong_keys_are_answered_ever_later_to_their_source_alone() -> None:
+    service = Service(allow_self_registration=True, mark=mark)
+
+    async def answered_after_s(address: str) -> float:
+        PEER.set(address)
+        began_s = asyncio.get_running_loop().time()
+        assert (await refused(service, basic("nobody", KEY)))[0] == 401
+        return asyncio.get_running_loop().time() - began_s
+
+    waits = [await answered_after_s("2001:db8::1") for _ in range(16)]
+    assert waits == pytest.approx([0.0] * 10 + [0.25, 0.5, 1, 2, 4, 4])
+    assert await answered_after_s("2001:db8::2") == pytest.approx(4), "of the same /64"
+    assert await answered_after_s("2001:db8:0:1::1") == 0
+    assert await answered_after_s("192.0.2.1") == 0
+    service.clock.advance(seconds=60)
+    assert await answered_after_s("2001:db8::1") == 0, "a minute without is forgiven"
+
+
+@pytest.mark.looptime
+async def test_so_many_answers_to_wrong_keys_wait_and_no_more() -> None:
+    service = Service(allow_self_registration=True, mark=mark)
+    flood = [
+        asyncio.create_task(service.auth.authenticate(basic("nobody", KEY))) for _ in range(1000)
+    ]
+    await asyncio.sleep(0.01)
+    assert sum(not task.done() for task in flood) == 64
+    for task in flood:
+        task.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+    assert not service.auth._failures._slowed
+
+
+@pytest.mark.looptime
+async def test_a_flood_reads_what_is_known_of_a_client_once_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = Service(allow_self_registration=True, mark=mark)
+    await service.auth.register("c", KEY, authorization=None)
+    flood = [
+        asyncio.create_task(service.auth.authenticate(basic("nobody", KEY))) for _ in range(100)
+    ]
+    await asyncio.sleep(0.01)
+    looks: list[str] = []
+    find = service.store.find
+
+    async def counting(client_id: str) -> StoredClient | None:
+        looks.append(client_id)
+        return await find(client_id)
+
+    monkeypatch.setattr(service.store, "find", counting)
+    for _ in range(2):
+        for _ in range(100):
+            assert (await refused(service, basic("c", OTHER_KEY)))[0] == 429
+        service.clock.advance(seconds=1)
+    assert looks == ["c", "c"]
+    await service.auth.end("c")
+    assert await service.auth.login("c", KEY)
+    for task in flood:
+        task.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
+NARROWED = SelfRegistration(
+    frozenset({"plugin"}), (ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("fd00::/8"))
+)
+
+
+@pytest.mark.parametrize(
+    ("client_id", "address", "cause"),
+    [
+        ("plugin", "10.1.2.3", ""),
+        ("plugin", "::ffff:10.1.2.3", ""),
+        ("plugin", "fd00::5", ""),
+        ("stranger", "10.1.2.3", "it is not among api.security.allowed_clients"),
+        ("plugin", "10.2.0.1", "its address is not in api.security.allowed_networks"),
+        ("plugin", "", "its address is not in api.security.allowed_networks"),
+    ],
+)
+async def test_only_named_clients_of_named_networks_register_themselves(
+    client_id: str, address: str, cause: str
+) -> None:
+    service = Service(
+        **{"allow_self_registration": True, "self_register_on_basic": True, "narrowing": NARROWED},
+        **{"enable_admin": True, "admin_secret_key": "s" * 32},
+    )
+    PEER.set(address)
+    if not cause:
+        assert await service.auth.authenticate(basic(client_id, KEY)) == Identity(client_id)
+        PEER.set("192.0.2.1")  # who is registered stays so, wherever it is
+        assert await service.auth.authenticate(basic(client_id, KEY)) == Identity(client_id)
+        return
+    assert await refused(service, basic(client_id, KEY)) == (401, "unauthorized")
+    with pytest.raises(AuthError, match=cause) as caught:
+        await service.auth.register(client_id, KEY, authorization=None)
+    assert caught.value.status == 403
+    assert await service.store.find(client_id) is None
+    await service.auth.register(client_id, KEY, authorization=basic("admin", "s" * 32))
+    assert await service.auth.authenticate(basic(client_id, KEY)) == Identity(client_id)

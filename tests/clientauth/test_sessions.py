@@ -9,7 +9,7 @@ import pytest
 from clientauth.hashing import hash_key
 from clientauth.service import AuthError, ClientAuth, Identity
 from clientauth.sessions import MemorySessionStore, SessionCache, TokenError
-from clientauth.store import ClientUnknown, FileClientStore, MemoryClientStore
+from clientauth.store import ClientUnknown, FileClientStore, MemoryClientStore, StoredClient
 from clientauth.verified import VerifiedKeys
 from foundation.clock import ManualClock
 
@@ -89,48 +89,51 @@ async def test_a_key_that_was_changed_elsewhere_is_out_within_seconds() -> None:
     assert await replicas.one.authenticate(basic("c", "n" * 32)) == Identity("c")
 
 
+CLIENT = StoredClient("hash")
+
+
 class CountingStore(MemoryClientStore):
     def __init__(self) -> None:
         super().__init__()
         self.looks = 0
 
-    async def get(self, client_id: str) -> str | None:
+    async def find(self, client_id: str) -> StoredClient | None:
         self.looks += 1
-        return await super().get(client_id)
+        return await super().find(client_id)
 
 
 async def test_a_verified_key_is_looked_up_every_two_seconds_only() -> None:
     clock, store = ManualClock(), CountingStore()
     await store.put("c", "hash")
     verified = VerifiedKeys(store=store, clock=clock)
-    assert not await verified.knows("c", KEY)
-    verified.remember("c", KEY, key_hash="hash")
+    assert not await verified.client_of("c", KEY)
+    verified.remember("c", KEY, client=CLIENT)
     for _ in range(100):
-        assert await verified.knows("c", KEY)
+        assert await verified.client_of("c", KEY)
     assert store.looks == 0
     for _ in range(29):
         clock.advance(seconds=2)
-        assert await verified.knows("c", KEY)
+        assert await verified.client_of("c", KEY)
     assert store.looks == 29
     clock.advance(seconds=2)
-    assert not await verified.knows("c", KEY), "a minute is over"
+    assert not await verified.client_of("c", KEY), "a minute is over"
 
 
 async def test_another_key_is_not_taken_for_the_verified_one() -> None:
     verified = VerifiedKeys(store=MemoryClientStore(), clock=ManualClock())
-    verified.remember("c", KEY, key_hash="hash")
-    assert not await verified.knows("c", KEY + " ")
-    assert not await verified.knows("d", KEY)
+    verified.remember("c", KEY, client=CLIENT)
+    assert not await verified.client_of("c", KEY + " ")
+    assert not await verified.client_of("d", KEY)
     verified.forget("c")
-    assert not await verified.knows("c", KEY)
+    assert not await verified.client_of("c", KEY)
 
 
 async def test_only_so_many_keys_are_remembered() -> None:
     verified = VerifiedKeys(store=MemoryClientStore(), clock=ManualClock())
     for number in range(1025):
-        verified.remember(f"c{number}", KEY, key_hash="hash")
-    assert not await verified.knows("c0", KEY)
-    assert await verified.knows("c1024", KEY)
+        verified.remember(f"c{number}", KEY, client=CLIENT)
+    assert not await verified.client_of("c0", KEY)
+    assert await verified.client_of("c1024", KEY)
 
 
 async def test_a_client_id_with_a_nul_character_is_refused() -> None:

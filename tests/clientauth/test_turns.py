@@ -73,4 +73,14 @@ async def test_who_gives_up_waiting_keeps_no_place_and_loses_no_turn() -> None:
     while not holder.done():
         await asyncio.sleep(0)
     given_up.cancel()
-    await asyncio.wait_for(last, 1)
+    await asyncio.wait_for(last, 25)
+
+
+async def test_all_addresses_together_wait_for_no_more_than_so_many_either() -> None:
+    desk = Desk(at_once=1, waiting_each=2, waiting_in_all=3)
+    tasks = await desk.line_up("aabc")
+    with pytest.raises(TooManyWaiting):
+        await desk.ask("d")
+    desk.go.set()
+    await asyncio.gather(*tasks)
+    await desk.ask("d")

@@ -13,7 +13,8 @@ import secrets
 import tarfile
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,20 @@ from offloader.backends.base import Backend, LaunchRequest, Observation, Phase
 from offloader.backends.docker.backend import DockerBackend
 from offloader.backends.docker.options import DockerOptions
 from offloader.backends.process import ProcessBackend
-from offloader.errors import BackendError, LaunchFailed
+from offloader.errors import BackendError, FilesGone, LaunchFailed, WorkloadBusy
 from offloader.models import JobType, Workload
 from offloader.settings import ProcessSettings, load_settings
 
-PATIENCE_S = 10.0
+PATIENCE_S = 25.0
 LOG_CAP_BYTES = 64 * 1024
+MEMORY_MAX_BYTES = 256 << 20
 
 
 class ProcessBench:
     """Runs scripts under the process backend and cleans up after them."""
 
     name = "process"
+    enforce_memory = None
     models_dir = "/models-here"
     keeps_the_start_of_a_log = True
 
@@ -54,6 +57,7 @@ class ProcessBench:
             transcriber_command=("/no/such/program",),
             stop_grace_s=300.0,
             log_max_bytes=LOG_CAP_BYTES,
+            memory_max_bytes=MEMORY_MAX_BYTES,
         )
         environ = {"PATH": os.environ["PATH"], "HOME": "/home-here", "SERVICE_SECRET": "hush"}
         return ProcessBackend(settings, environ=environ)
@@ -90,6 +94,7 @@ class DockerBench:
     """Runs scripts in containers of a real engine, by images made for the purpose."""
 
     name = "docker"
+    enforce_memory = None
     models_dir = "/models"
     keeps_the_start_of_a_log = False
 
@@ -107,6 +112,7 @@ class DockerBench:
         environ = {"JOBS_DOCKER_MODELSDIR": str(self._models)}
         environ |= {"JOBS_DOCKER_INSTANCE": self._instance}
         environ |= {"JOBS_DOCKER_LOGMAXSIZE": str(LOG_CAP_BYTES)}
+        environ |= {"JOBS_DOCKER_MEMORY": str(MEMORY_MAX_BYTES)}
         patterns = {
             "runner": self._images.image("/bin/sh", "-c", script),
             "unstartable": self._images.image("/no/such/program"),
@@ -154,9 +160,30 @@ class DockerBench:
             await made.aclose()
 
 
-@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.slow)])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+@pytest.fixture(
+    params=[
+        "process",
+        pytest.param("docker", marks=pytest.mark.slow),
+        pytest.param("kubernetes", marks=pytest.mark.slow),
+        pytest.param("celery-redis", marks=pytest.mark.slow),
+        pytest.param("celery-rabbitmq", marks=[pytest.mark.slow, pytest.mark.timeout(120)]),
+    ]
+)
+async def bench(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    kubernetes_bench: Callable[[], AbstractAsyncContextManager[Any]],
+    celery_bench: Callable[[str], AbstractAsyncContextManager[Any]],
+) -> AsyncIterator[Any]:
     made: ProcessBench | DockerBench
+    if request.param == "kubernetes":
+        async with kubernetes_bench() as made_there:
+            yield made_there
+        return
+    if request.param.startswith("celery-"):
+        async with celery_bench(request.param.removeprefix("celery-")) as made_there:
+            yield made_there
+        return
     if request.param == "process":
         made = ProcessBench(tmp_path / "jobs")
     else:
@@ -205,6 +232,7 @@ async def test_an_exit_code_is_known_also_to_a_later_process(bench, script, exit
         assert before_s - 1 <= observation.stopped_at.timestamp() <= time.time() + 1
 
 
+@pytest.mark.usefixtures("files_at_hand")
 async def test_a_job_is_seen_running_until_it_ends(bench) -> None:
     backend = bench.backend("echo ready; while [ ! -e $DATA_DIR/go ]; do sleep 0.02; done")
     workload = await bench.launch(backend)
@@ -270,6 +298,7 @@ async def test_the_tail_of_a_log_is_its_end(bench) -> None:
     assert await whole_log(backend, workload, tail_bytes=0) == ""
 
 
+@pytest.mark.usefixtures("files_at_hand")
 async def test_a_polite_stop_reaches_the_job_once_and_its_own_exit_code_counts(bench) -> None:
     script = "trap 'echo term' TERM; echo ready; while [ ! -e $DATA_DIR/go ]; do sleep 0.02; done; exit 7"
     backend = bench.backend(script)
@@ -365,6 +394,7 @@ async def test_ended_jobs_are_found_too_until_they_are_removed(bench) -> None:
         ("exit 1", False),
     ],
 )
+@pytest.mark.usefixtures("files_at_hand")
 async def test_a_result_that_was_not_published_is_told_of(bench, script, unpublished) -> None:
     backend = bench.backend(script)
     workload = await bench.launch(backend)
@@ -422,6 +452,7 @@ LEAVES_A_RESULT = "mkdir -p $DATA_DIR/r1; echo {} > $DATA_DIR/r1/job.json; echo 
 SALVAGES = f'if [ "$0" = salvage ]; then env; rm -r "$1"; exit 0; fi; {LEAVES_A_RESULT}'
 
 
+@pytest.mark.usefixtures("files_at_hand")
 async def test_what_a_job_left_can_be_salvaged_by_its_own_program(bench) -> None:
     backend = bench.backend(SALVAGES)
     workload = await bench.launch(backend)
@@ -441,6 +472,7 @@ async def test_what_a_job_left_can_be_salvaged_by_its_own_program(bench) -> None
     assert await whole_log(later, workload) == "recorded\n", "the job's own log stays"
 
 
+@pytest.mark.usefixtures("files_at_hand")
 async def test_a_salvage_that_fails_can_be_repeated_and_all_goes_with_the_job(bench) -> None:
     backend = bench.backend(f'if [ "$0" = salvage ]; then exit 1; fi; {LEAVES_A_RESULT}')
     workload = await bench.launch(backend)
@@ -459,10 +491,97 @@ async def test_nothing_left_is_nothing_to_salvage(bench) -> None:
     backend = bench.backend("true")
     workload = await bench.launch(backend)
     await ended(backend, workload)
-    with pytest.raises(LaunchFailed):
+    with pytest.raises(FilesGone):
         await backend.salvage(workload, job_type=JobType.RECORDING, variables={})
 
 
+RESCUES = f"""
+if [ "$0" = rescue ]; then env; mkdir -p $DATA_DIR/$1; echo {{}} > $DATA_DIR/$1/job.json; exit 1; fi
+{SALVAGES.replace("mkdir", "exit 137; mkdir")}"""
+"""As a recorder whose host died; called with `rescue ID` it makes its files again and cannot publish them."""
+
+
+@pytest.mark.usefixtures("files_at_hand")
+async def test_a_job_whose_files_are_gone_is_rescued_and_goes_on_from_there(bench) -> None:
+    backend = bench.backend(RESCUES)
+    workload = await bench.launch(backend)
+    assert not (await ended(backend, workload)).unpublished
+    rescued = await backend.rescue(
+        workload, job_type=JobType.RECORDING, result="r1", variables={"AUTH_TOKEN": "new"}
+    )
+    later = bench.backend(RESCUES)
+    assert (await ended(later, rescued.attempt)).exit_code == 1
+    assert "AUTH_TOKEN=new" in await whole_log(later, rescued.attempt)
+    assert (await ended(later, rescued.workload)).unpublished
+    names = [artifact.name for artifact in await later.artifacts(rescued.workload)]
+    assert names == ["r1/job.json"]
+    variables = {"AUTH_TOKEN": "newer"}
+    salvage = await later.salvage(rescued.workload, job_type=JobType.RECORDING, variables=variables)
+    assert (await ended(later, salvage)).exit_code == 0
+    assert not (await later.poll(rescued.workload)).unpublished
+    await later.remove(rescued.workload)
+    assert (await later.poll(rescued.attempt)).phase is Phase.LOST
+    assert bench.job_ids[0] not in await later.adopt()
+
+
+KEEPS_AND_REPEATS = """
+if [ "$0" = retranscribe ]; then env; mkdir -p $DATA_DIR/r1/artifacts/$RETRANSCRIPTION
+printf again > $DATA_DIR/r1/artifacts/$RETRANSCRIPTION/transcript.txt; exit 3; fi
+mkdir -p $DATA_DIR/r1/artifacts; printf voice > $DATA_DIR/r1/artifacts/a.ogg; echo recorded
+"""
+
+
+@pytest.mark.usefixtures("files_at_hand")
+async def test_what_a_job_kept_can_be_transcribed_again_by_its_own_program(bench) -> None:
+    backend = bench.backend(KEEPS_AND_REPEATS)
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    again = await backend.retranscribe(
+        workload,
+        job_type=JobType.RECORDING,
+        variables={"RETRANSCRIPTION": "again-1", "MODEL": "small"},
+    )
+    later = bench.backend(KEEPS_AND_REPEATS)
+    assert (await ended(later, again)).exit_code == 3
+    log = await whole_log(later, again)
+    assert "MODEL=small" in log
+    assert "CALL_ID" not in log, "it is told everything anew"
+    names = [file.name for file in await later.artifacts(workload)]
+    assert names == ["r1/artifacts/a.ogg", "r1/artifacts/again-1/transcript.txt"]
+    assert await whole_log(later, workload) == "recorded\n", "the job's own log stays"
+    assert list(await later.adopt()) == [bench.job_ids[0]], "it is no job of its own"
+    await later.remove(workload)
+    assert (await later.poll(again)).phase is Phase.LOST
+
+
+@pytest.mark.usefixtures("files_at_hand")
+async def test_on_one_jobs_files_one_run_is_at_work_at_a_time(bench) -> None:
+    backend = bench.backend(
+        'if [ "$0" = retranscribe ]; then while [ ! -e $DATA_DIR/go ]; do sleep 0.02; done; fi'
+    )
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    again = partial(backend.retranscribe, workload, job_type=JobType.RECORDING, variables={})
+    first = await again()
+    while (await backend.poll(first)).phase is Phase.STARTING:
+        await asyncio.sleep(0.02)
+    with pytest.raises(WorkloadBusy):
+        await again()
+    bench.touch(workload, "go")
+    assert (await ended(backend, first)).exit_code == 0
+    assert (await ended(backend, await again())).exit_code == 0
+
+
+async def test_of_a_removed_job_nothing_can_be_transcribed_again(bench) -> None:
+    backend = bench.backend("true")
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    await backend.remove(workload)
+    with pytest.raises(LaunchFailed):
+        await backend.retranscribe(workload, job_type=JobType.RECORDING, variables={})
+
+
+@pytest.mark.usefixtures("files_at_hand")
 async def test_lowering_a_job_leaves_it_running(bench) -> None:
     backend = bench.backend("echo ready; while [ ! -e $DATA_DIR/go ]; do sleep 0.02; done")
     workload = await bench.launch(backend)
@@ -480,6 +599,7 @@ async def test_the_room_for_files_is_known_or_honestly_unknown(bench) -> None:
     assert free is None or free > 0
 
 
+@pytest.mark.usefixtures("files_at_hand")
 async def test_a_log_is_followed_to_its_last_byte_while_it_is_written(bench) -> None:
     script = "echo one; while [ ! -e $DATA_DIR/go ]; do sleep 0.02; done; printf two"
     backend = bench.backend(script)
@@ -508,6 +628,7 @@ ln -s /etc/passwd r1/link; ln -s /etc r1/folder; mkfifo r1/pipe
 """
 
 
+@pytest.mark.usefixtures("files_at_hand")
 async def test_artifacts_are_the_plain_files_that_a_job_left(bench) -> None:
     backend = bench.backend(LEAVES_FILES)
     workload = await bench.launch(backend)
@@ -516,8 +637,24 @@ async def test_artifacts_are_the_plain_files_that_a_job_left(bench) -> None:
     assert [(a.name, a.size_bytes) for a in artifacts] == [("r1/a.mp4", 5), ("r1/deep/b.vtt", 1)]
     chunks = [chunk async for chunk in backend.read_artifact(workload, "r1/a.mp4")]
     assert b"".join(chunks) == b"hello"
+    rest = [chunk async for chunk in backend.read_artifact(workload, "r1/a.mp4", start=3)]
+    assert b"".join(rest) == b"lo"
     await backend.remove(workload)
     assert list(await backend.artifacts(workload)) == []
+
+
+@pytest.mark.usefixtures("files_at_hand")
+async def test_a_file_that_was_written_again_is_another_version(bench) -> None:
+    wait = "echo ready; while [ ! -e $DATA_DIR/go ]; do sleep 0.02; done"
+    backend = bench.backend(f"printf one > $DATA_DIR/a; {wait}; sleep 1; printf two > $DATA_DIR/a")
+    workload = await bench.launch(backend)
+    await said(backend, workload, "ready")
+    before = {a.name: a.version for a in await backend.artifacts(workload)}
+    assert before == {a.name: a.version for a in await bench.backend().artifacts(workload)}
+    bench.touch(workload, "go")
+    await ended(backend, workload)
+    after = {a.name: a.version for a in await backend.artifacts(workload)}
+    assert before["a"] != after["a"]
 
 
 @pytest.mark.parametrize(
@@ -542,7 +679,54 @@ async def test_nothing_but_the_jobs_own_plain_files_can_be_read(bench, name: str
         [chunk async for chunk in backend.read_artifact(workload, name)]
 
 
+async def test_services_that_reach_the_same_workloads_name_the_same_place(bench) -> None:
+    assert await bench.backend().place() == await bench.backend().place() != ""
+
+
 async def test_a_backend_that_can_launch_says_so(bench) -> None:
     backend = bench.backend()
     await backend.adopt()
     await backend.check_usable()
+
+
+async def test_twenty_jobs_at_once_each_have_their_own_log_and_end(bench) -> None:
+    backend = bench.backend('echo "$CALL_ID"; exit "$CALL_ID"')
+
+    async def said_and_ended(number: int) -> tuple[str, int | None]:
+        job_id = bench.job_id()
+        request = LaunchRequest(job_id, JobType.RECORDING, "runner", {"call_id": str(number)})
+        workload = await backend.launch(request)
+        bench.launched.append(workload)
+        bench.job_ids.append(job_id)
+        end = await ended(backend, workload)
+        return await whole_log(backend, workload), end.exit_code
+
+    numbers = range(1, 21)
+    found = await asyncio.gather(*map(said_and_ended, numbers))
+    assert found == [(f"{number}\n", number) for number in numbers]
+    assert set(await backend.adopt()) == set(bench.job_ids)
+
+
+async def test_a_job_is_told_after_which_time_it_will_be_stopped(bench) -> None:
+    backend = bench.backend("env")
+    request = LaunchRequest(bench.job_id(), JobType.RECORDING, "runner", {}, max_duration_s=3600)
+    workload = await backend.launch(request)
+    bench.launched.append(workload)
+    await ended(backend, workload)
+    lines = (await whole_log(backend, workload)).splitlines()
+    assert "MAX_DURATION_S=3600" in lines
+    assert "STOP_GRACE_S=300" in lines
+
+
+TAKES_TOO_MUCH = "echo ready; x=$(head -c 600000000 /dev/zero | tr '\\0' x); sleep 60"
+
+
+async def test_a_job_that_takes_too_much_memory_is_killed_and_it_is_said(bench) -> None:
+    backend = bench.backend(TAKES_TOO_MUCH)
+    workload = await bench.launch(backend)
+    if bench.enforce_memory is not None:
+        await said(backend, workload, "ready")
+        bench.enforce_memory(workload)
+    seen = await ended(backend, workload)
+    assert seen.exit_code == 137
+    assert "memory" in seen.detail.lower() or "OOM" in seen.detail

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from clientauth.sessions import MemorySessionStore, SessionStore, StoredSession
-from clientauth.store import ClientExists, ClientStore, ClientUnknown, MemoryClientStore
+from clientauth.store import (
+    ClientExists,
+    ClientStore,
+    ClientUnknown,
+    MemoryClientStore,
+    StoredClient,
+)
 from foundation.clock import ManualClock
 from offloader.errors import CapacityReached, InvalidCursor, JobNotFound
 from offloader.models import (
@@ -21,6 +27,8 @@ from offloader.models import (
     JobType,
     OutboxEntry,
     Publication,
+    Retranscription,
+    RetranscriptionState,
     StopReason,
     Workload,
 )
@@ -41,7 +49,7 @@ NOON = datetime(2026, 1, 31, 12, 0, 0, 123000, tzinfo=UTC)
 def job(number: int, **changes: object) -> Job:
     spec = JobSpec(JobType.RECORDING, "runner", 60, {"call_id": "c", "n": [1, None, "ü"]})
     plain = Job(f"{number:012x}", "client", spec, NOON + timedelta(seconds=number))
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return replace(plain, **changes)
 
 
 def always(_live: object, _job: object) -> bool:
@@ -68,7 +76,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
             MemoryJobStore(clock=clock),
             MemoryClientStore(),
             MemorySessionStore(clock=clock),
-            MemorySecretStore(),
+            MemorySecretStore(clock=clock),
             MemoryAnswerStore(clock=clock),
             clock,
         )
@@ -110,6 +118,8 @@ async def test_a_job_comes_back_as_it_was_stored(store: JobStore) -> None:
         output_data={"file": "y"},
         unpublished=True,
         host="here",
+        registration="r" * 64,
+        wish_hash="w" * 64,
     )
     for wanted in (full, job(2)):
         await store.reserve(wanted, admits=always)
@@ -203,6 +213,34 @@ async def test_results_that_wait_for_publication_are_found_with_their_retries(
     assert list(await store.unpublished()) == [early, late]
 
 
+async def test_wishes_to_transcribe_again_are_found_until_they_are_fulfilled(
+    store: JobStore,
+) -> None:
+    wish = Retranscription(
+        "again-1",
+        {"MODEL": "small", "VOCABULARY": "ü"},
+        publish=True,
+        requested_at=NOON,
+        state=RetranscriptionState.RUNNING,
+        workload=Workload("process", {"directory": "/x"}),
+        detail="d",
+    )
+    ended = {"state": JobState.FINISHED, "stopped_at": NOON}
+    running = job(1, **ended, retranscription=wish)
+    done = replace(wish, state=RetranscriptionState.DONE, ended_at=NOON, exit_code=0)
+    for each in (running, job(2, **ended, retranscription=done), job(3, **ended), job(4)):
+        await store.reserve(each, admits=always)
+    assert list(await store.retranscribing()) == [running]
+    assert (await store.get(job(2).id)) == job(2, **ended, retranscription=done)
+    lease = Lease("one", ttl_s=12)
+    claimed = await store.claim(lease)
+    assert [each.id for each in claimed.retranscribing] == [running.id]
+    assert list(claimed.unpublished) == []
+    assert list((await store.claim(Lease("two", ttl_s=12))).retranscribing) == []
+    await store.change(running.id, lambda present: replace(present, retranscription=done))
+    assert list((await store.claim(lease)).retranscribing) == []
+
+
 async def test_a_deleted_job_is_gone(store: JobStore) -> None:
     await store.reserve(job(1), admits=always)
     await store.delete(job(1).id)
@@ -240,6 +278,18 @@ async def test_a_client_can_get_another_key_and_clients_are_listed(clients: Clie
     await clients.replace("a", "other")
     assert (await clients.get("a"), await clients.get("b")) == ("other", "hash")
     assert list(await clients.ids()) == ["a", "b"]
+
+
+async def test_a_registration_keeps_its_mark_until_it_gets_another(clients: ClientStore) -> None:
+    assert await clients.find("a") is None
+    await clients.put("a", "hash", registration="one")
+    first = await clients.find("a")
+    assert first == StoredClient("hash", "one")
+    await clients.settle("a", first, registration="two")
+    await clients.settle("a", first, registration="three")  # it is not there any more
+    assert await clients.find("a") == StoredClient("hash", "two")
+    await clients.replace("a", "other", registration="four")
+    assert await clients.find("a") == StoredClient("other", "four")
 
 
 async def test_a_client_has_one_session_which_ends(stores: Stores, sessions: SessionStore) -> None:
@@ -309,7 +359,7 @@ async def test_a_listing_can_be_narrowed(store: JobStore) -> None:
         await store.reserve(each, admits=always)
 
     async def listed(**filters: object) -> list[Job]:
-        return list((await store.list_jobs(**filters)).jobs)  # type: ignore[arg-type]
+        return list((await store.list_jobs(**filters)).jobs)
 
     assert await listed(client_id="client") == [transcribing, job(1)]
     assert await listed(client_id="nobody") == []
@@ -409,7 +459,7 @@ async def test_unpublished_results_are_watched_like_live_jobs(
 ) -> None:
     await store.reserve(job(1), admits=always, lease=ONE)
     ended = {"state": JobState.FINISHED, "stopped_at": NOON}
-    await store.change(job(1).id, lambda job: replace(job, **ended, unpublished=True))  # type: ignore[arg-type]
+    await store.change(job(1).id, lambda job: replace(job, **ended, unpublished=True))
     await store.reserve(job(2, **ended), admits=always, lease=ONE)
     own = await store.claim(ONE)
     assert ([each.id for each in own.unpublished], list(own.live)) == ([job(1).id], [])
@@ -455,7 +505,63 @@ async def test_files_of_a_lost_host_are_left_to_it(stores: Stores, store: JobSto
     assert [each.id for each in back.unpublished] == [left.id]
 
 
+async def test_a_wish_for_a_lost_hosts_audio_is_anybodys_to_give_up_but_not_before_it_had_its_time(
+    stores: Stores, store: JobStore
+) -> None:
+    left = job(1, state=JobState.FINISHED, stopped_at=NOON, unpublished=True)
+    await store.reserve(left, admits=always, lease=Lease("one", ttl_s=12, host="here"))
+    stores.clock.advance(seconds=86400)
+    asked = stores.clock.utc_now()
+    wish = Retranscription("again-1", {}, publish=False, requested_at=asked)
+    await store.change(left.id, lambda present: replace(present, retranscription=wish))
+    there = Lease("two", ttl_s=12, host="there")
+    stores.clock.advance(seconds=HOST_LOST_AFTER_S - 0.1)
+    assert list((await store.claim(there)).retranscribing) == []
+    stores.clock.advance(seconds=0.1)
+    taken = await store.claim(there)
+    assert [(each.id, each.host) for each in taken.retranscribing] == [(left.id, "here")]
+    assert list(taken.unpublished) == [], "its files are on its host"
+
+
 # Tokens and answers
+
+
+async def test_who_has_a_token_is_told_page_by_page_and_never_the_token(
+    stores: Stores,
+) -> None:
+    secrets = stores.secrets
+    await secrets.put_secret("j1", "ann", "http://one", "t1", registration="mark")
+    await secrets.put_secret("j2", "bob", "http://two", "t2")
+    holders = await secrets.holders()
+    assert [(holder.job_id, holder.place) for holder in holders] == [
+        ("j1", ("ann", "mark", "http://one")),
+        ("j2", ("bob", "", "http://two")),
+    ]
+    assert [holder.job_id for holder in await secrets.holders(limit=1)] == ["j1"]
+    assert [holder.job_id for holder in await secrets.holders(after="j1")] == ["j2"]
+    assert not await secrets.holders(after="j2")
+    await secrets.forget_secret("j1")
+    assert [holder.job_id for holder in await secrets.holders()] == ["j2"]
+
+
+async def test_a_token_that_takes_anothers_place_is_as_young_as_it_is_and_not_forgotten_for_it(
+    stores: Stores,
+) -> None:
+    secrets = stores.secrets
+    await secrets.put_secret("j1", "ann", "http://one", "old")
+    stores.clock.advance(seconds=60)
+    (old,) = await secrets.holders(least_age_s=60)
+    await secrets.put_secret("j1", "ann", "http://one", "new")
+    assert not await secrets.holders(least_age_s=60)
+    await secrets.forget_secret("j1", held=old)
+    assert await secrets.secret("j1") == "new"
+    (new,) = await secrets.holders()
+    await secrets.forget_secret("j1", held=replace(new, place=("ann", "mark", "http://one")))
+    assert await secrets.secret("j1") == "new", (
+        "it was another registration's when it was looked at"
+    )
+    await secrets.forget_secret("j1", held=new)
+    assert await secrets.secret("j1") is None
 
 
 async def test_the_newest_token_of_a_client_and_site_is_found(stores: Stores) -> None:
@@ -474,6 +580,20 @@ async def test_the_newest_token_of_a_client_and_site_is_found(stores: Stores) ->
     await secrets.forget_secret("j3")
     assert await secrets.secret("j3") is None
     assert await secrets.newest_secret("a", "https://y") is None
+    await secrets.put_secret("j5", "a", "https://x", "a stranger's", registration="other")
+    assert await secrets.newest_secret("a", "https://x", registration="other") == "a stranger's"
+    assert await secrets.newest_secret("a", "https://x") == "newer"
+
+
+async def test_keys_of_a_speech_service_are_kept_as_long_as_their_job(stores: Stores) -> None:
+    secrets = stores.secrets
+    await stores.jobs.reserve(job(1), admits=always)
+    assert await secrets.variables(job(1).id) == {}
+    await secrets.put_variables(job(1).id, {"A": "old"})
+    await secrets.put_variables(job(1).id, {"B": "k3y ü"})
+    assert await secrets.variables(job(1).id) == {"B": "k3y ü"}
+    assert await secrets.variables(job(2).id) == {}
+    assert await secrets.secret(job(1).id) is None, "it is no token"
 
 
 async def test_a_key_is_bound_to_its_first_job_for_a_day(stores: Stores) -> None:

@@ -32,6 +32,7 @@ async def _run(
     return await run_demo(options, show), printed.getvalue()
 
 
+@pytest.mark.alone
 async def test_a_call_comes_back_as_recording_transcript_and_captions(tmp_path: Path) -> None:
     result, printed = await _run(tmp_path)
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import astuple
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -27,8 +27,9 @@ class RunningDemo:
         self._seen: list[str] = []
 
     async def start(self) -> None:
-        names = ("sfu", "media", "plugin", "offloader")
-        ports = [f"--{n}-port={p}" for n, p in zip(names, astuple(Ports.free()), strict=True)]
+        ports = [
+            f"--{name.replace('_', '-')}-port={port}" for name, port in asdict(Ports.free()).items()
+        ]
         self.process = await self.family.start(
             [sys.executable, "-m", "testbed.demo", "--output", str(self._output), *ports],
             environment={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -61,7 +62,7 @@ class RunningDemo:
     def server(self, module: str) -> int:
         """The process id of a server."""
         for pid in self.family.alive():
-            if f"-m {module}" in command_line(pid):
+            if f"-m {module} " in f"{command_line(pid)} ":  # not its workers
                 return pid
         pytest.fail(f"no process runs {module}")
 
@@ -78,9 +79,9 @@ async def demo(tmp_path: Path) -> AsyncIterator[RunningDemo]:
     ("victim", "find"),
     [
         ("recorder", lambda demo: demo.job("recorder")),
-        ("transcriber", lambda demo: demo.job("transcriber")),
-        ("sfu", lambda demo: demo.server("sfu")),
-        ("offloader", lambda demo: demo.server("offloader")),
+        pytest.param("transcriber", lambda demo: demo.job("transcriber"), marks=pytest.mark.slow),
+        pytest.param("sfu", lambda demo: demo.server("sfu"), marks=pytest.mark.slow),
+        pytest.param("offloader", lambda demo: demo.server("offloader"), marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -95,7 +96,15 @@ async def test_a_killed_process_is_named_and_nothing_is_left(
     assert demo.family.alive() == {}
 
 
-@pytest.mark.parametrize("moment", ["Starting", "Offloader", "presses record", "Live captions"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "Starting",
+        "Offloader",
+        pytest.param("presses record", marks=pytest.mark.slow),
+        "Live captions",
+    ],
+)
 async def test_ctrl_c_leaves_nothing_at_any_moment(demo: RunningDemo, moment: str) -> None:
     await demo.until(moment)
     demo.process.send_signal(signal.SIGINT)

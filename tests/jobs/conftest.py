@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
 import pytest
@@ -43,6 +43,7 @@ class FakeApi:
         """(filename, content) of finished uploads; the file's id is `file<index>`."""
         self.posts: list[dict[str, object]] = []
         self.publish_error: ApiError | None = None
+        self.post_of_file_error: ApiError | None = None
         self._open: dict[str, str] = {}
 
     async def __aenter__(self) -> FakeApi:
@@ -75,14 +76,22 @@ class FakeApi:
         self._open[upload_id] = filename
         return UploadSession(upload_id, file_size_bytes, 0)
 
-    async def send_upload_data(self, upload_id: str, data: bytes, *, length_bytes: int) -> str:
-        self.uploads.append((self._open[upload_id], data))
+    async def send_upload_data(
+        self, upload_id: str, data: AsyncIterator[bytes], *, length_bytes: int
+    ) -> str:
+        self.uploads.append((self._open[upload_id], b"".join([chunk async for chunk in data])))
         return f"file{len(self.uploads) - 1}"
 
     async def user_image(self, user_id: str) -> bytes:
         if user_id not in self.images:
             raise ApiError("GET image: refused with HTTP 404", status=404, retryable=False)
         return self.images[user_id]
+
+    async def post_of_file(self, file_id: str) -> str:
+        if self.post_of_file_error is not None:
+            raise self.post_of_file_error
+        posted = any(file_id in post["file_ids"] for post in self.posts)
+        return "post" if posted else ""
 
     async def publish_recording(self, channel_id: str, **post: object) -> None:
         await self.publish_transcription(channel_id, **post)
@@ -96,7 +105,7 @@ class FakeApi:
     def vtt(self) -> str:
         """The captions of the only post, found the way a client finds them."""
         (post,) = self.posts
-        first = post["file_ids"][0]  # type: ignore[index]
+        first = post["file_ids"][0]
         return self.uploads[int(first.removeprefix("file"))][1].decode()
 
 
@@ -183,6 +192,17 @@ class FakePeer:
                 )
             )
 
+    async def until_taken(self) -> None:
+        """Everything that was said so far is in the job's hands."""
+        async with asyncio.timeout(25):
+            while any(track.frames().statistics().waiting for track in self.tracks):
+                await asyncio.sleep(0.01)
+
+    async def until_call_s(self, call_s: float) -> None:
+        """So much of the recording has passed: a call of that length, on the clock that the job has, too."""
+        while (rest_ns := self.zero_ns + round(call_s * 1e9) - time.monotonic_ns()) > 0:
+            await asyncio.sleep(rest_ns / 1e9)
+
 
 @pytest.fixture
 def api() -> FakeApi:
@@ -198,3 +218,9 @@ def api() -> FakeApi:
 @pytest.fixture
 async def peer() -> FakePeer:
     return FakePeer()
+
+
+@pytest.fixture
+def make_peer() -> type[FakePeer]:
+    """For tests with more calls than one."""
+    return FakePeer

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +59,27 @@ def test_a_finished_job_exits_0_and_its_last_line_has_its_figures(capsys, report
     assert reported == []
 
 
-def test_a_failed_start_is_reported_and_exits_0(reported) -> None:
+@pytest.mark.documents("a-job-that-cannot-go-on")
+def test_a_failed_start_is_reported_and_exits_0_and_its_figures_tell(
+    capsys, reported, documented
+) -> None:
     async def job(context: JobContext) -> None:
         raise StartFailed("call is full")
 
     assert run_job(job, SETTINGS, job_type="recording") == 0
     assert reported == ["call is full"]
+    written = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (line,) = (line for line in written if line["event"] == "metrics")
+    assert line["start_failed"] == 1
+    (line,) = (line for line in written if line["level"] == "error")
+    assert line["reason"] == "call is full"
+    documented("a-job-that-cannot-go-on", line["event"])
 
 
-def test_anything_else_exits_1_without_a_report_and_with_its_traceback(capsys, reported) -> None:
+@pytest.mark.documents("a-job-that-cannot-go-on/2")
+def test_anything_else_exits_1_without_a_report_and_with_its_traceback(
+    capsys, reported, documented
+) -> None:
     async def job(context: JobContext) -> None:
         raise ApiError("POST recordings: refused with HTTP 403", status=403, retryable=False)
 
@@ -73,6 +87,7 @@ def test_anything_else_exits_1_without_a_report_and_with_its_traceback(capsys, r
     assert reported == []
     (line,) = lines(capsys, "job.failed")
     assert "HTTP 403" in json.dumps(line)
+    documented("a-job-that-cannot-go-on/2", line["event"])
 
 
 def test_a_signal_asks_politely_and_the_second_one_hurries() -> None:
@@ -93,10 +108,19 @@ def test_metrics_come_every_ten_seconds(capsys, monkeypatch: pytest.MonkeyPatch)
     assert harness.METRICS_INTERVAL_S == 10
     monkeypatch.setattr(harness, "METRICS_INTERVAL_S", 0.01)
 
-    async def job(context: JobContext) -> None:
-        import asyncio
+    told: list[bool] = []
+    log_metrics = harness.log_metrics
 
-        await asyncio.sleep(0.1)
+    def count(context: JobContext, *, final: bool = False) -> None:
+        told.append(final)
+        log_metrics(context, final=final)
+
+    monkeypatch.setattr(harness, "log_metrics", count)
+
+    async def job(context: JobContext) -> None:
+        async with asyncio.timeout(25):
+            while len(told) < 3:
+                await asyncio.sleep(0.01)
 
     run_job(job, SETTINGS, job_type="transcribing")
     found = lines(capsys, "metrics")
@@ -104,7 +128,10 @@ def test_metrics_come_every_ten_seconds(capsys, monkeypatch: pytest.MonkeyPatch)
     assert [line["final"] for line in found][-2:] == [False, True]
 
 
-def test_progress_is_told_at_most_once_a_second_but_its_end_always(capsys) -> None:
+def test_progress_is_told_at_most_once_a_second_but_its_end_always(capsys, monkeypatch) -> None:
+    assert harness._PROGRESS_INTERVAL_S == 1
+    monkeypatch.setattr(harness, "_PROGRESS_INTERVAL_S", 25.0)  # this process may have to wait
+
     async def job(context: JobContext) -> None:
         for done in range(101):
             context.progress("upload", done, 100)
@@ -122,3 +149,17 @@ def test_the_token_is_in_no_line(capsys) -> None:
 
     run_job(job, SETTINGS, job_type="recording")
     assert SETTINGS.auth_token not in capsys.readouterr().err
+
+
+def test_before_the_grace_is_over_the_job_is_hurried_so_that_it_can_tell_its_end(capsys) -> None:
+    seen: list[bool] = []
+
+    async def job(context: JobContext) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await context.shutdown.requested.wait()
+        seen.append(context.shutdown.hurry.is_set())
+        await context.shutdown.hurry.wait()
+
+    assert run_job(job, replace(SETTINGS, stop_grace_s=1), job_type="recording") == 0
+    assert seen == [False]
+    assert lines(capsys, "grace.over")

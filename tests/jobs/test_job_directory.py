@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from jobs import job_directory
 from jobs.job_directory import create, load, remove, safe_name, write_private
 from jobs.settings import JobSettings, SettingsError
 
@@ -83,3 +85,24 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Is a directory"):
         write_private(path, "new")
     assert path.read_text() == "old"
+
+
+def test_on_a_full_disk_the_reserve_is_for_what_has_to_be_written(
+    settings: JobSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(settings, base_name="Call_X", reserve_bytes=1 << 20)
+    reserve = settings.directory / "reserve"
+    assert reserve.stat().st_blocks * 512 >= 1 << 20
+    write = job_directory._write_private
+
+    def full(path: Path, text: str) -> None:
+        if reserve.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(job_directory, "_write_private", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_private(settings.directory / "names", "x", may_spend_reserve=False)
+    write_private(settings.directory / "text", "x")
+    assert (settings.directory / "text").read_text() == "x"
+    assert not reserve.exists()

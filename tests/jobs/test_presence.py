@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -58,7 +59,7 @@ async def test_every_wait_ends_with_the_call(peer, presence, event, reason: str)
         )
     ]
     peer.emit(event)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(25):
         answers = await asyncio.gather(*waits)
     assert answers == [False, False, None, None]
     assert presence.reason == reason
@@ -97,3 +98,12 @@ async def test_leaving_does_not_wait_for_ever(peer, monkeypatch: pytest.MonkeyPa
     await presence.leave(staying)
     with pytest.raises(asyncio.CancelledError):
         await staying
+
+
+@pytest.mark.parametrize("ahead_s", [90, -90])
+async def test_clocks_that_are_apart_are_told_whichever_is_ahead(peer, ahead_s: int) -> None:
+    # What the server shows as `ms` is `peer.zero_ns` plus what has passed since its 1000 ms.
+    our_ms = time.time_ns() // 1_000_000
+    peer.zero_ns = time.monotonic_ns() - (our_ms + ahead_s * 1000 - 1000) * 1_000_000
+    apart_s = Presence(peer, on_event=lambda event: None).clock_offset_s()
+    assert apart_s == pytest.approx(90, abs=20)

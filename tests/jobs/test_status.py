@@ -26,7 +26,7 @@ class Server:
 
 
 def reporter(server: Server) -> StatusReporter:
-    return StatusReporter(server, SETTINGS, "recording")  # type: ignore[arg-type]
+    return StatusReporter(server, SETTINGS, "recording")
 
 
 async def test_reports_name_call_job_type_and_reason() -> None:
@@ -35,7 +35,7 @@ async def test_reports_name_call_job_type_and_reason() -> None:
     await reporter(server).failed("call is full")
     assert server.reports == [
         ("c", "j", "recording", "started", ""),
-        ("c", "j", "recording", "failed", "call is full"),
+        ("c", "j", "recording", "failed", "call is full (job j)"),
     ]
 
 

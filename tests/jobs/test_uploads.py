@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from callclient.plugin_api import ApiError, UploadSession
-from jobs.uploads import MIN_FIRST_PART_BYTES, Uploader
+from jobs.part_size import MIN_FIRST_BYTES
+from jobs.uploads import Uploader
 
 pytestmark = pytest.mark.looptime
 MIB = 1024 * 1024
@@ -38,8 +42,9 @@ class Server:
         return UploadSession(upload_id, self.sizes[upload_id], len(self.sessions[upload_id]))
 
     async def send_upload_data(
-        self, upload_id: str, data: bytes, *, length_bytes: int
+        self, upload_id: str, chunks: AsyncIterator[bytes], *, length_bytes: int
     ) -> str | None:
+        data = b"".join([chunk async for chunk in chunks])
         if self.faults:
             fault = self.faults.pop(0)
             if isinstance(fault, ApiError):
@@ -50,14 +55,14 @@ class Server:
             raise ApiError("404", status=404, retryable=False)
         assert len(data) == length_bytes
         have, size = self.sessions[upload_id], self.sizes[upload_id]
-        if not have and len(data) < MIN_FIRST_PART_BYTES and len(data) < size:
+        if not have and len(data) < MIN_FIRST_BYTES and len(data) < size:
             raise ApiError("first part too small", status=400, retryable=False)
         self.parts.append(len(data))
         have += data[: self.most]
         return f"file-{upload_id}" if len(have) == size else None
 
 
-CONTENT = bytes(range(256)) * (12 * MIB // 256)
+CONTENT = bytes(range(256)) * (18 * MIB // 256)
 
 
 @pytest.fixture
@@ -67,8 +72,8 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-async def send(server: Server, file: Path, **options) -> str:
-    uploader = Uploader(server, part_size_bytes=5 * MIB, **options)  # type: ignore[arg-type]
+async def send(server: Server, file: Path, **options: Any) -> str:
+    uploader = Uploader(server, **options)
     return await uploader.upload(file, channel_id="c", filename="x.mp4")
 
 
@@ -77,10 +82,10 @@ async def test_a_file_arrives_in_parts_and_byte_for_byte(file: Path) -> None:
     assert (
         await send(server, file, on_progress=lambda *values: progress.append(values)) == "file-u0"
     )
-    assert server.parts == [5 * MIB, 5 * MIB, 2 * MIB]
+    assert server.parts == [8 * MIB, 8 * MIB, 2 * MIB]
     assert server.sessions["u0"] == CONTENT
-    assert [done for done, _ in progress] == [0, 5 * MIB, 10 * MIB, 12 * MIB]
-    assert {total for _, total in progress} == {12 * MIB}
+    assert [done for done, _ in progress] == [0, 8 * MIB, 16 * MIB, 18 * MIB]
+    assert {total for _, total in progress} == {18 * MIB}
 
 
 async def test_parts_that_the_server_cuts_off_are_continued_where_it_is(file: Path) -> None:
@@ -115,12 +120,50 @@ async def test_a_refusal_for_good_is_not_repeated(file: Path) -> None:
     assert server.parts == []
 
 
-async def test_attempts_run_out_only_without_any_progress(file: Path) -> None:
-    server = Server()
-    server.faults = [ApiError("x", status=500, retryable=True)] * 100
+async def test_patience_ends_only_without_any_progress(file: Path) -> None:
+    server, loop = Server(), asyncio.get_running_loop()
+    server.faults = [ApiError("x", status=500, retryable=True)] * 1000
+    began_s = loop.time()
     with pytest.raises(ApiError):
         await send(server, file)
-    assert len(server.faults) == 100 - 20
+    assert 900 < loop.time() - began_s < 960
+
+
+async def test_a_server_that_is_away_for_five_minutes_costs_only_time(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, loop = Server(), asyncio.get_running_loop()
+    began_s = loop.time()
+    take = server.send_upload_data
+
+    async def away(
+        upload_id: str, chunks: AsyncIterator[bytes], *, length_bytes: int
+    ) -> str | None:
+        if loop.time() - began_s < 300:
+            raise ApiError("x", status=None, retryable=True, surely_not_arrived=True)
+        return await take(upload_id, chunks, length_bytes=length_bytes)
+
+    monkeypatch.setattr(server, "send_upload_data", away)
+    await send(server, file)
+    assert server.sessions["u0"] == CONTENT
+    assert 300 < loop.time() - began_s < 360
+
+
+async def test_the_server_s_own_wish_is_waited_for(file: Path) -> None:
+    server, loop = Server(), asyncio.get_running_loop()
+    server.faults = [ApiError("x", status=429, retryable=True, retry_after_s=90.0)]
+    began_s = loop.time()
+    await send(server, file)
+    assert 90 <= loop.time() - began_s < 95
+
+
+async def test_400_is_believed_when_it_is_repeated(file: Path) -> None:
+    server = Server()
+    server.faults = [ApiError("x", status=400, retryable=False)] * 3
+    await send(server, file)
+    server.faults = [ApiError("x", status=400, retryable=False)] * 4
+    with pytest.raises(ApiError):
+        await send(server, file)
 
 
 async def test_a_small_file_is_one_part(tmp_path: Path) -> None:
@@ -128,8 +171,3 @@ async def test_a_small_file_is_one_part(tmp_path: Path) -> None:
     server = Server()
     assert await send(server, tmp_path / "x") == "file-u0"
     assert server.parts == [7]
-
-
-def test_parts_below_what_the_server_takes_are_refused() -> None:
-    with pytest.raises(ValueError, match="part_size_bytes = 1: should be at least"):
-        Uploader(Server(), part_size_bytes=1)  # type: ignore[arg-type]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from foundation.clock import ManualClock
 from offloader.app import Offloader, running_offloader
 from offloader.backends.stub import StubBackend
 from offloader.settings import Settings, load_settings
+from offloader.store.database import open_database
 
 KEY = "k" * 32
 RECORDER = "mattermost/calls-recorder:v0.8.13"
@@ -85,9 +88,30 @@ def _settings(directory: Path, environ: Mapping[str, str]) -> Settings:
     return load_settings(directory / "none.toml", here | dict(environ))
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a store of this release in which there is nothing yet: to make one takes its steps."""
+    path = tmp_path_factory.mktemp("empty") / "store.db"
+
+    async def make() -> None:
+        await (await open_database(str(path))).aclose()
+
+    # Not `asyncio.run`, which takes the thread's default loop away.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(make())
+    return path
+
+
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Start services on the same store; they end with the test, or earlier by `Running.end`."""
+async def start(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Start]:
+    """Start services on the same store; they end with the test, or earlier by `Running.end`.
+
+    After the first round, the supervisor's rounds are those that the test asks for.
+    """
+    monkeypatch.setattr("offloader.supervisor.POLL_INTERVAL_S", 3600.0)
+    shutil.copy(empty_store, tmp_path / "store.db")
     async with AsyncExitStack() as stack:
 
         async def start_one(

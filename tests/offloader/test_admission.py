@@ -6,15 +6,10 @@ from itertools import count
 
 import pytest
 
-from offloader.admission import (
-    AdmissionPolicy,
-    admits,
-    calls_in_progress,
-    check_disk,
-    still_to_write_bytes,
-)
+from offloader.admission import AdmissionPolicy, calls_in_progress
 from offloader.errors import DiskTooFull
 from offloader.models import Job, JobSpec, JobState, JobType
+from offloader.occupancy import Occupancy
 
 _ids = count()
 
@@ -61,7 +56,7 @@ def test_the_sibling_of_an_admitted_job_is_never_refused(
     live: str, candidate: str, limit: int, fits: bool
 ) -> None:
     assert (
-        admits(
+        Occupancy().admits(
             [job(short) for short in live.split()],
             job(candidate),
             policy=AdmissionPolicy(max_calls=limit),
@@ -71,7 +66,9 @@ def test_the_sibling_of_an_admitted_job_is_never_refused(
 
 
 def test_another_clients_job_for_the_same_ids_is_no_sibling() -> None:
-    assert not admits([job("r1")], job("t1", client="other"), policy=AdmissionPolicy(max_calls=1))
+    assert not Occupancy().admits(
+        [job("r1")], job("t1", client="other"), policy=AdmissionPolicy(max_calls=1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +84,7 @@ def test_work_after_the_call_gives_up_its_place_but_only_so_much_of_it(
 
 def test_a_call_that_is_recorded_again_while_its_first_recording_uploads_fits() -> None:
     uploading = replace(job("r1"), post_call=True)
-    assert admits([uploading], job("r1"), policy=AdmissionPolicy(1, post_call_slots=1))
+    assert Occupancy().admits([uploading], job("r1"), policy=AdmissionPolicy(1, post_call_slots=1))
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -112,22 +109,34 @@ def hour_of_recording(**input_data: object) -> Job:
 def test_a_recording_reserves_its_rate_for_its_remaining_time(
     rates: dict[str, object], bytes_per_s: int
 ) -> None:
-    recording = hour_of_recording(**rates)
-    assert still_to_write_bytes(recording, now=NOW) == 3600 * bytes_per_s
+    recording, over = hour_of_recording(**rates), replace(job("t1"), post_call=True)
+    policy = AdmissionPolicy(9, min_free_disk_bytes=0)
+
+    def fits(live: Job, free_bytes: int, now: datetime = NOW) -> bool:
+        kwargs = {"policy": policy, "free_bytes": free_bytes, "now": now}
+        try:
+            Occupancy().check_disk([live], over, **kwargs)
+        except DiskTooFull:
+            return False
+        return True
+
+    hour_bytes = 3600 * bytes_per_s
+    assert (fits(recording, hour_bytes), fits(recording, hour_bytes - 1)) == (True, False)
     later = NOW + timedelta(minutes=50)
-    assert still_to_write_bytes(recording, now=later) == 600 * bytes_per_s
-    assert still_to_write_bytes(recording, now=NOW + timedelta(hours=2)) == 0
-    assert still_to_write_bytes(replace(recording, post_call=True), now=NOW) == 0
+    assert fits(recording, 600 * bytes_per_s, later)
+    assert not fits(recording, 600 * bytes_per_s - 1, later)
+    assert fits(recording, 0, NOW + timedelta(hours=2))
+    assert fits(replace(recording, post_call=True), 0)
 
 
 def test_disk_is_admitted_like_cores_and_refused_with_the_numbers() -> None:
     policy = AdmissionPolicy(9, min_free_disk_bytes=2 * GIB)
     one = hour_of_recording()
-    each = still_to_write_bytes(one, now=NOW)
+    each = 3600 * 2 * 1564 * 125
     enough = 2 * GIB + 2 * each
-    check_disk([one], one, policy=policy, free_bytes=enough, now=NOW)
+    Occupancy().check_disk([one], one, policy=policy, free_bytes=enough, now=NOW)
     with pytest.raises(DiskTooFull) as refused:
-        check_disk([one], one, policy=policy, free_bytes=enough - 1, now=NOW)
+        Occupancy().check_disk([one], one, policy=policy, free_bytes=enough - 1, now=NOW)
     assert str(refused.value) == (
         "not enough disk: 4.6 GiB are free, running jobs may still write 1.3 GiB, this one 1.3 GiB, "
         "and 2.0 GiB have to stay free (jobs.min_free_disk)"
@@ -139,4 +148,4 @@ def test_without_a_limit_or_a_figure_disk_is_not_looked_at(
     limit: int | None, free: int | None
 ) -> None:
     policy = AdmissionPolicy(9, min_free_disk_bytes=limit)
-    check_disk([], hour_of_recording(), policy=policy, free_bytes=free, now=NOW)
+    Occupancy().check_disk([], hour_of_recording(), policy=policy, free_bytes=free, now=NOW)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from clientauth.service import Identity
-from offloader.errors import TooManyListeners
+from foundation.channel import ChannelClosed
+from offloader.errors import ListensTooOften, TooManyListeners
 from offloader.events import JobEvents
 from offloader.models import Job, JobSpec, JobState, JobType, StopReason
 from offloader.store.memory import MemoryJobStore
@@ -42,8 +45,8 @@ class Scene:
 
 def heard(listener) -> list[tuple[str, str]]:
     found = []
-    while (told := listener.jobs.receive_nowait()) is not None:
-        found.append((told.id, told.state.value))
+    while some := listener.waiting():
+        found += [(told.job.id, told.job.state.value) for told in some]
     return found
 
 
@@ -87,6 +90,30 @@ async def test_what_another_replica_does_is_found_by_looking() -> None:
         assert heard(listener) == []
 
 
+async def test_what_was_told_while_the_store_was_read_is_not_taken_back_and_hides_nothing_else() -> (
+    None
+):
+    scene = Scene()
+    await add(scene.store, job("a"))
+    async with scene.events.listen(PLUGIN) as listener:
+        heard(listener)
+        await add(scene.shared, job("b"))
+        live = scene.shared.live
+
+        async def slow() -> object:
+            found = await live()
+            await scene.store.change("a", lambda j: replace(j, state=JobState.STARTING))
+            await add(scene.store, job("c"))
+            return found
+
+        scene.shared.live = slow
+        await scene.events.look()
+        assert heard(listener) == [("a", "starting"), ("c", "pending"), ("b", "pending")]
+        scene.shared.live = live
+        await scene.events.look()
+        assert heard(listener) == []
+
+
 async def test_a_slow_listener_loses_the_oldest_and_is_told_how_many() -> None:
     scene = Scene(capacity=2)
     async with scene.events.listen(PLUGIN) as listener:
@@ -102,20 +129,101 @@ async def test_the_end_of_the_service_ends_every_listener_after_what_is_queued()
     async with scene.events.listen(PLUGIN) as listener:
         await add(scene.store, job("a"))
         scene.events.close()
-        assert [told.id async for told in listener.jobs] == ["a"]
+        assert [told.job.id for told in await listener.some()] == ["a"]
+        with pytest.raises(ChannelClosed):
+            await listener.some()
         await scene.store.change("a", ended)
     with pytest.raises(TooManyListeners):
         async with scene.events.listen(PLUGIN):
             pass
 
 
-async def test_no_more_than_a_hundred_listen() -> None:
-    from contextlib import AsyncExitStack
-
+async def test_no_more_than_a_thousand_listen() -> None:
     scene = Scene()
     async with AsyncExitStack() as stack:
-        for _ in range(100):
+        for _ in range(1000):
             await stack.enter_async_context(scene.events.listen(PLUGIN))
         with pytest.raises(TooManyListeners):
-            scene.events.check_room()
-    scene.events.check_room()
+            scene.events.check_room(PLUGIN)
+    scene.events.check_room(PLUGIN)
+
+
+async def test_more_jobs_may_live_than_a_listener_s_queue_holds() -> None:
+    scene = Scene(capacity=2)
+    for number in range(9):
+        await add(scene.store, job(str(number)))
+    async with scene.events.listen(PLUGIN) as listener:
+        await scene.store.change("0", ended)
+        assert heard(listener) == [
+            *[(str(number), "pending") for number in range(9)],
+            ("0", "finished"),
+        ]
+        assert listener.newly_dropped() == 0
+
+
+async def test_the_store_is_asked_what_lives_once_for_all_who_begin_at_once() -> None:
+    scene = Scene()
+    await add(scene.store, job("a"))
+    asked = 0
+    live = scene.shared.live
+
+    async def counted() -> object:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return await live()
+
+    scene.shared.live = counted
+
+    async def begin() -> list[tuple[str, str]]:
+        async with scene.events.listen(PLUGIN) as listener:
+            everybody.append(listener)
+            while len(everybody) < 20:
+                await asyncio.sleep(0)
+            return heard(listener)
+
+    everybody: list[object] = []
+    assert await asyncio.gather(*(begin() for _ in range(20))) == [[("a", "pending")]] * 20
+    assert asked == 1
+
+
+async def test_what_an_event_says_is_written_once_for_all_clients_and_once_for_the_admin() -> None:
+    scene = Scene()
+    written: list[Identity] = []
+
+    def write(told: Job, client: Identity) -> bytes:
+        written.append(client)
+        return told.id.encode()
+
+    async with (
+        scene.events.listen(PLUGIN) as one,
+        scene.events.listen(PLUGIN) as two,
+        scene.events.listen(ADMIN) as admin,
+    ):
+        await add(scene.store, job("a"))
+        for listener, client in ((one, PLUGIN), (two, PLUGIN), (admin, ADMIN)):
+            assert [told.text(client, write) for told in listener.waiting()] == [b"a"]
+    assert written == [PLUGIN, ADMIN]
+
+
+async def test_a_client_listens_so_often_and_others_are_not_counted_with_it() -> None:
+    scene = Scene()
+    events = JobEvents(scene.store, most_each=2)
+    async with events.listen(PLUGIN), AsyncExitStack() as stack:
+        await stack.enter_async_context(events.listen(PLUGIN))
+        with pytest.raises(ListensTooOften):
+            events.check_room(PLUGIN)
+        events.check_room(Identity("other"))
+        for _ in range(3):
+            await stack.enter_async_context(events.listen(ADMIN))
+        await stack.aclose()
+        events.check_room(PLUGIN)
+
+
+async def test_whoever_has_a_name_now_hears_nothing_of_its_former_owner_s_jobs() -> None:
+    scene = Scene()
+    await add(scene.store, replace(job("a"), registration="former"))
+    async with scene.events.listen(Identity("plugin", registration="present")) as listener:
+        await scene.store.change("a", ended)
+        await add(scene.store, replace(job("b"), registration="present"))
+        assert heard(listener) == [("b", "pending")]

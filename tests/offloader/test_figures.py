@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from offloader.figures import newest_figures
+from offloader.figures import joined_after_s, newest_figures
 
 
 def line(**members: object) -> bytes:
@@ -36,3 +36,24 @@ def test_a_job_cannot_report_without_bounds() -> None:
 @pytest.mark.parametrize("log", [b"", b"\xff\xfe metrics", b'"metrics"\n', b'["metrics"]\n'])
 def test_a_log_without_metrics_has_none(log: bytes) -> None:
     assert newest_figures(log) is None
+
+
+def test_the_start_line_tells_how_long_it_took_to_join() -> None:
+    log = line(event="started", joined_after_s=7.25) + line(event="metrics", cpu_s=1)
+    assert joined_after_s(log) == 7.25
+    assert joined_after_s(line(event="started", joined_after_s=3)) == 3.0
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        b"",
+        line(event="started"),
+        line(event="metrics", text="started", joined_after_s=1),
+        *(line(event="started", joined_after_s=wrong) for wrong in (-1, True, "1", None, 10**400)),
+        b'{"event":"started","joined_after_s":NaN}\n',
+        b'{"event":"started","joined_after_s":1',
+    ],
+)
+def test_whoever_does_not_say_it_has_not_joined_yet(log: bytes) -> None:
+    assert joined_after_s(log) is None

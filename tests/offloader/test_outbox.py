@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+import structlog
 
 from foundation.clock import ManualClock
 from offloader.backends.base import LaunchRequest, Observation, Phase
 from offloader.backends.stub import StubBackend
-from offloader.errors import NothingToPublish
+from offloader.errors import BackendError, NothingToPublish
 from offloader.models import Job, JobSpec, JobState, JobType, Publication, StopReason
-from offloader.outbox import FIRST_WAIT, LONGEST_WAIT, Outbox, entry_of, wait_after
+from offloader.outbox import FIRST_WAIT, Outbox, entry_of
+from offloader.outbox_steps import LONGEST_WAIT, wait_after
 from offloader.store.memory import MemoryJobStore
 
 SITE = "http://mattermost"
@@ -20,9 +24,15 @@ SITE = "http://mattermost"
 class Tokens:
     def __init__(self) -> None:
         self.known: dict[tuple[str, str], str] = {("ann", SITE): "token-1"}
+        self.keys: dict[str, dict[str, str]] = {}
 
-    async def newest_secret(self, client_id: str, site_url: str) -> str | None:
+    async def newest_secret(
+        self, client_id: str, site_url: str, *, registration: str = ""
+    ) -> str | None:
         return self.known.get((client_id, site_url))
+
+    async def variables(self, job_id: str) -> dict[str, str]:
+        return self.keys.get(job_id, {})
 
 
 class Bench:
@@ -97,6 +107,45 @@ async def test_the_first_attempt_comes_soon_with_the_clients_newest_token(bench:
     assert await bench.publication() is Publication.RUNNING
 
 
+@pytest.mark.documents("a-lost-job-that-is-back")
+async def test_a_lost_job_that_is_found_running_is_left_to_publish_by_itself(
+    bench: Bench, documented: Any
+) -> None:
+    await bench.leave_result()
+    await bench.store.change("j1", lambda job: replace(job, stop_reason=StopReason.LOST))
+    bench.backend.observations["j1"] = Observation(Phase.RUNNING)
+    await bench.after(FIRST_WAIT)
+    for _ in range(10):
+        entry = entry_of(await bench.job())
+        assert entry.attempts == 0
+        documented("a-lost-job-that-is-back", entry.detail)
+        await bench.after(timedelta(minutes=1))
+    bench.backend.exit("j1", 0, unpublished=False)
+    await bench.after(timedelta(minutes=1))
+    assert await bench.publication() is Publication.PUBLISHED
+    assert not (await bench.job()).unpublished
+    assert bench.backend.salvaged == []
+
+
+async def test_a_lost_job_that_has_ended_with_something_left_is_salvaged(bench: Bench) -> None:
+    await bench.leave_result()
+    await bench.store.change("j1", lambda job: replace(job, stop_reason=StopReason.LOST))
+    await bench.after(FIRST_WAIT)
+    assert len(bench.backend.salvaged) == 1
+
+
+async def test_a_lost_job_that_crashed_and_left_nothing_there_has_published_nothing(
+    bench: Bench,
+) -> None:
+    await bench.leave_result()
+    await bench.store.change("j1", lambda job: replace(job, stop_reason=StopReason.LOST))
+    bench.backend.exit("j1", 137, unpublished=False)
+    bench.backend.gone.add("j1")
+    await bench.after(FIRST_WAIT)
+    assert await bench.publication() is Publication.WAITING
+    assert (await bench.job()).unpublished
+
+
 async def test_a_published_result_is_done(bench: Bench) -> None:
     await bench.leave_result()
     await bench.after(FIRST_WAIT)
@@ -136,16 +185,44 @@ async def test_a_fresh_token_of_the_same_client_and_site_is_tried_at_once(bench:
     assert bench.backend.salvaged[-1] == ("j1", {"AUTH_TOKEN": "token-2", "SITE_URL": SITE})
 
 
-async def test_without_any_token_the_result_waits_and_says_why(bench: Bench) -> None:
+@pytest.mark.documents("no-token-is-known")
+async def test_without_any_token_the_result_waits_and_says_why(
+    bench: Bench, documented: Any
+) -> None:
     await bench.leave_result(client_id="zoe")
     await bench.after(FIRST_WAIT)
     entry = entry_of(await bench.job())
     assert bench.backend.salvaged == []
     assert entry.publication is Publication.WAITING
-    assert "no token is known" in entry.detail
+    documented("no-token-is-known", entry.detail)
 
 
-async def test_refusals_for_good_end_it_when_repeated_and_the_files_stay(bench: Bench) -> None:
+@pytest.mark.documents("its-site-is-not-served-any-more")
+async def test_no_token_goes_to_a_site_that_the_admin_does_not_allow_any_more(
+    bench: Bench, documented: Any
+) -> None:
+    bench.outbox = Outbox(
+        store=bench.store,
+        backend=bench.backend,
+        tokens=bench.tokens,
+        clock=bench.clock,
+        max_age=None,
+        slots=2,
+        refusal=lambda url: f"is {url!r}, which is not among them" if url == SITE else "",
+    )
+    await bench.leave_result()
+    await bench.after(FIRST_WAIT)
+    entry = entry_of(await bench.job())
+    assert bench.backend.salvaged == []
+    assert entry.publication is Publication.WAITING
+    assert repr(SITE) in entry.detail
+    documented("its-site-is-not-served-any-more", entry.detail)
+
+
+@pytest.mark.documents("its-channel-or-post-is-gone")
+async def test_refusals_for_good_end_it_when_repeated_and_the_files_stay(
+    bench: Bench, documented: Any
+) -> None:
     await bench.leave_result()
     await bench.after(FIRST_WAIT)
     for attempt in range(1, 4):
@@ -153,20 +230,25 @@ async def test_refusals_for_good_end_it_when_repeated_and_the_files_stay(bench: 
         await bench.salvage_ends(3)
         await bench.after(wait_after(attempt))
     assert await bench.publication() is Publication.UNPUBLISHABLE
+    documented("its-channel-or-post-is-gone", entry_of(await bench.job()).detail)
     assert (await bench.job()).unpublished
     assert bench.backend.removed == []
 
 
-async def test_a_lost_answer_is_never_answered_with_a_second_post(bench: Bench) -> None:
+@pytest.mark.documents("its-post-may-exist-already")
+async def test_a_lost_answer_is_never_answered_with_a_second_post(
+    bench: Bench, documented: Any
+) -> None:
     await bench.leave_result()
     await bench.after(FIRST_WAIT)
     await bench.salvage_ends(0, left=True)
     await bench.after(timedelta(days=1))
     assert len(bench.backend.salvaged) == 1
-    assert "may exist already" in entry_of(await bench.job()).detail
+    documented("its-post-may-exist-already", entry_of(await bench.job()).detail)
 
 
-async def test_what_is_too_old_is_given_up(bench: Bench) -> None:
+@pytest.mark.documents("not-published-in-time")
+async def test_what_is_too_old_is_given_up(bench: Bench, documented: Any) -> None:
     await bench.leave_result()
     await bench.after(FIRST_WAIT)
     await bench.salvage_ends(1)
@@ -174,7 +256,8 @@ async def test_what_is_too_old_is_given_up(bench: Bench) -> None:
     await bench.salvage_ends(1)
     entry = entry_of(await bench.job())
     assert entry.publication is Publication.UNPUBLISHABLE
-    assert "not published within 14 days" in entry.detail
+    assert "within 14 days;" in entry.detail
+    documented("not-published-in-time", entry.detail)
     await bench.after(timedelta(days=1))
     assert len(bench.backend.salvaged) == 2
 
@@ -217,12 +300,13 @@ async def test_an_attempt_of_an_earlier_process_is_followed_to_its_end(bench: Be
     assert await bench.publication() is Publication.PUBLISHED
 
 
-async def test_a_lost_attempt_is_repeated(bench: Bench) -> None:
+@pytest.mark.documents("an-attempt-that-is-lost")
+async def test_a_lost_attempt_is_repeated(bench: Bench, documented: Any) -> None:
     await bench.leave_result()
     await bench.after(FIRST_WAIT)
     bench.backend.observations["j1/salvage-1"] = Observation(Phase.LOST)
     await bench.outbox.check()
-    assert "lost" in entry_of(await bench.job()).detail
+    documented("an-attempt-that-is-lost", entry_of(await bench.job()).detail)
     assert await bench.publication() is Publication.WAITING
 
 
@@ -246,3 +330,20 @@ async def test_the_oldest_age_counts_what_is_still_tried(bench: Bench) -> None:
     await bench.leave_result()
     bench.clock.advance(seconds=100)
     assert await bench.outbox.oldest_age() == timedelta(seconds=100)
+
+
+async def test_an_attempt_that_cannot_be_looked_at_is_complained_about_once_a_minute(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.leave_result()
+    await bench.after(FIRST_WAIT)
+
+    async def poll(_: object) -> Observation:
+        raise BackendError("the engine is down")
+
+    monkeypatch.setattr(bench.backend, "poll", poll)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(61):
+            await bench.outbox.check()
+            bench.clock.advance(seconds=1)
+    assert len(lines) == 2

@@ -14,45 +14,65 @@ from offloader.setting_keys import KEYS
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "packaging/calls-offloader.service"
-LINES = [line for line in UNIT.read_text().splitlines() if line and not line.startswith("#")]
+UNITS = {
+    "calls-offloader": UNIT,
+    "calls-offloader-worker": ROOT / "packaging/calls-offloader-worker.service",
+}
 
 
+def lines_of(name: str) -> list[str]:
+    lines = UNITS[name].read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("name", UNITS)
 @pytest.mark.parametrize(
     "line",
     [
         "KillMode=process",
         "OOMPolicy=continue",
         "Delegate=yes",
-        "StateDirectory=calls-offloader",
+        "StateDirectory={name}",
         "Restart=always",
         "User=calls-offloader",
         "WantedBy=multi-user.target",
     ],
 )
-def test_what_keeps_jobs_and_results_alive_is_there(line: str) -> None:
-    assert line in LINES
+def test_what_keeps_jobs_and_results_alive_is_there(name: str, line: str) -> None:
+    assert line.format(name=name) in lines_of(name)
 
 
+@pytest.mark.parametrize("name", UNITS)
 @pytest.mark.parametrize(
-    "name", ["PrivateTmp", "MemoryDenyWriteExecute", "ProtectControlGroups", "RuntimeMaxSec"]
+    "key", ["PrivateTmp", "MemoryDenyWriteExecute", "ProtectControlGroups", "RuntimeMaxSec"]
 )
-def test_what_would_break_process_jobs_is_not(name: str) -> None:
-    assert not [line for line in LINES if line.startswith(f"{name}=")]
+def test_what_would_break_process_jobs_is_not(name: str, key: str) -> None:
+    assert not [line for line in lines_of(name) if line.startswith(f"{key}=")]
 
 
 def test_a_stop_has_time_for_the_grace_and_what_follows() -> None:
-    [timeout] = [line for line in LINES if line.startswith("TimeoutStopSec=")]
-    grace_s = KEYS["jobs.process.stop_grace_s"].default
+    [timeout] = [line for line in lines_of("calls-offloader") if line.startswith("TimeoutStopSec=")]
+    grace_s = KEYS["jobs.stop_grace_s"].default
     assert int(timeout.partition("=")[2]) > grace_s + _DRAIN_SLACK_S
 
 
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+def test_a_worker_is_as_hardened_as_the_service() -> None:
+    def hardening(name: str) -> list[str]:
+        lines = lines_of(name)
+        return lines[lines.index("NoNewPrivileges=yes") :]
+
+    assert hardening("calls-offloader-worker") == hardening("calls-offloader")
+
+
+@pytest.mark.parametrize("name", [*UNITS, "calls-sfu"])
+def test_systemd_understands_the_unit(name: str, tmp_path: Path) -> None:
     verify = shutil.which("systemd-analyze")
     if verify is None:
         pytest.skip("systemd-analyze is not installed")
-    text, count = re.subn(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text())
+    shipped = ROOT / f"packaging/{name}.service"
+    text, count = re.subn(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", shipped.read_text())
     assert count == 1
-    unit = tmp_path / UNIT.name
+    unit = tmp_path / shipped.name
     unit.write_text(text)
     done = subprocess.run(
         [verify, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,13 +11,17 @@ import pytest
 from clientauth.service import Identity
 from foundation.clock import ManualClock
 from offloader.admission import AdmissionPolicy
+from offloader.backends.base import LaunchRequest
 from offloader.backends.stub import StubBackend
 from offloader.entrance import Entrance
-from offloader.errors import CreationFailed, JobNotFound
-from offloader.models import Job, JobState, StopReason
-from offloader.service import JobService, JobWish
+from offloader.errors import CreationFailed, JobNotFound, LaunchFailed
+from offloader.job_wish import JobWish
+from offloader.lifecycle import launched, not_started
+from offloader.models import Job, JobState, StopReason, Workload
+from offloader.retranscription import Retranscriber
+from offloader.service import JobService
 from offloader.settings import load_settings
-from offloader.store.memory import MemoryJobStore
+from offloader.store.memory import MemoryJobStore, MemorySecretStore
 
 CLIENT = Identity("client")
 
@@ -29,8 +36,16 @@ def make_service(store: MemoryJobStore, backend: StubBackend) -> JobService:
         clock=clock,
         wait_s=0,
     )
+    retranscriber = Retranscriber(
+        store=store, backend=backend, secrets=MemorySecretStore(), clock=clock, slots=1
+    )
     return JobService(
-        settings=settings, store=store, backend=backend, entrance=entrance, clock=clock
+        settings=settings,
+        store=store,
+        backend=backend,
+        entrance=entrance,
+        clock=clock,
+        retranscriber=retranscriber,
     )
 
 
@@ -39,7 +54,9 @@ def wish(call: str, job_type: str = "recording") -> JobWish:
     return JobWish(job_type, "mattermost/calls-recorder:v1.0.0", 60, input_data)
 
 
-async def test_a_job_that_could_not_be_launched_is_kept_with_its_reason_and_an_empty_log() -> None:
+async def test_a_job_that_could_not_be_launched_is_kept_with_its_reason_as_its_only_log_line() -> (
+    None
+):
     store = MemoryJobStore()
     service = make_service(store, StubBackend(refuse="disk is full"))
     with pytest.raises(CreationFailed, match="disk is full"):
@@ -47,7 +64,8 @@ async def test_a_job_that_could_not_be_launched_is_kept_with_its_reason_and_an_e
     [job] = store._jobs.values()
     assert (job.state, job.stop_reason) == (JobState.FINISHED, StopReason.START_FAILED)
     assert (job.detail, job.workload) == ("disk is full", None)
-    assert [chunk async for chunk in await service.logs(job.id, client=CLIENT)] == []
+    [line] = [chunk async for chunk in await service.logs(job.id, client=CLIENT)]
+    assert json.loads(line)["stage"] == "launch"
     await service.delete(job.id, client=CLIENT)
     with pytest.raises(JobNotFound):
         await service.get(job.id, client=CLIENT)
@@ -116,3 +134,43 @@ async def test_the_token_of_a_new_job_publishes_what_an_older_one_could_not(star
     assert running.backend.salvaged == [
         (first, {"AUTH_TOKEN": "new-token", "SITE_URL": "http://mattermost"})
     ]
+
+
+class TakenOver(StubBackend):
+    """While it launches, another replica does `change` to the job."""
+
+    def __init__(self, store: MemoryJobStore, change: Callable[[Job], Job]) -> None:
+        super().__init__()
+        self._store, self._change = store, change
+
+    async def launch(self, request: LaunchRequest) -> Workload:
+        workload = await super().launch(request)
+        await self._store.change(request.job_id, self._change)
+        if self.refuse_late:
+            raise LaunchFailed("no answer")
+        return workload
+
+    refuse_late = False
+
+
+@pytest.mark.documents("a-launch-that-was-given-up")
+async def test_what_is_launched_after_its_job_was_given_up_is_stopped(documented) -> None:
+    store = MemoryJobStore()
+    gave_up = partial(not_started, detail="gone", now=ManualClock().utc_now())
+    backend = TakenOver(store, gave_up)
+    with pytest.raises(CreationFailed) as refused:
+        await make_service(store, backend).create(wish("c"), client=CLIENT)
+    documented("a-launch-that-was-given-up", f"failed to create recording job: {refused.value}")
+    [job] = store._jobs.values()
+    assert [job_id for job_id, _ in backend.stopped] == [job.id]
+    assert (job.state, job.detail) == (JobState.FINISHED, "gone")
+
+
+@pytest.mark.parametrize("refuse_late", [False, True])
+async def test_a_launch_that_another_replica_found_first_is_a_launch(refuse_late: bool) -> None:
+    store = MemoryJobStore()
+    backend = TakenOver(store, partial(launched, workload=Workload("stub", {"id": "x"})))
+    backend.refuse_late = refuse_late
+    job = await make_service(store, backend).create(wish("c"), client=CLIENT)
+    assert job.state is JobState.STARTING
+    assert backend.stopped == []

@@ -9,7 +9,7 @@ import pytest
 
 from foundation.layered_config import ConfigError
 from offloader.setting_keys import KEYS
-from offloader.setting_values import parse_retention, split_address
+from offloader.setting_values import in_words, parse_retention, split_address
 from offloader.settings import Settings, load_settings
 
 NOWHERE = Path("/nonexistent/config.toml")
@@ -38,7 +38,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert jobs.process.jobs_dir == Path("/srv/state/jobs")
     assert jobs.process.recorder_command == (sys.executable, "-m", "jobs.recorder")
     assert jobs.process.transcriber_command == (sys.executable, "-m", "jobs.transcriber")
-    assert jobs.process.stop_grace_s == 300
+    assert jobs.stop_grace_s == jobs.process.stop_grace_s == 300
     logger = settings.logger
     assert (logger.enable_console, logger.console_json, logger.console_level) == (
         True,
@@ -120,6 +120,45 @@ def test_unknown_keys_and_a_missing_file_are_warned_of_by_name(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("enabled", "key", "warned"),
+    [(True, "k" * 15, True), (True, "k" * 16, False), (False, "k", False)],
+)
+def test_an_admins_key_that_may_be_guessed_is_warned_of_by_its_length_alone(
+    tmp_path: Path, enabled: bool, key: str, warned: bool
+) -> None:
+    environ = {"API_SECURITY_ENABLEADMIN": str(enabled), "API_SECURITY_ADMINSECRETKEY": key}
+    texts = [w for w in from_toml(tmp_path, "", **environ).warnings if "admin_secret_key" in w]
+    assert len(texts) == warned
+    assert all("has 15 characters, should have 16 or more" in text for text in texts)
+    assert not any(key in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("environ", "warned"),
+    [
+        ({}, False),
+        ({"JOBS_APITYPE": "celery"}, True),
+        ({"JOBS_APITYPE": "celery", "JOBS_COPIESURL": "s3://bucket"}, False),
+        ({"JOBS_APITYPE": "kubernetes"}, True),
+        ({"JOBS_APITYPE": "kubernetes", "JOBS_COPIESURL": "s3://bucket"}, False),
+        (
+            {
+                "JOBS_APITYPE": "kubernetes",
+                "JOBS_KUBERNETES_PERSISTENTVOLUMECLAIMNAME": "recordings",
+            },
+            False,
+        ),
+    ],
+)
+def test_recordings_that_would_be_lost_with_their_host_are_warned_of(
+    tmp_path: Path, environ: dict[str, str], warned: bool
+) -> None:
+    texts = [w for w in from_toml(tmp_path, "", **environ).warnings if "jobs.copies_url" in w]
+    assert len(texts) == warned
+    assert all("takes the recordings of its calls with it" in text for text in texts)
+
+
+@pytest.mark.parametrize(
     ("environ", "text"),
     [
         (
@@ -156,6 +195,7 @@ def test_unknown_keys_and_a_missing_file_are_warned_of_by_name(tmp_path: Path) -
             {"API_SECURITY_SESSIONCACHE_EXPIRATIONMINUTES": "0"},
             "invalid ExpirationMinutes value: should be a positive number",
         ),
+        ({"JOBS_STOPGRACES": "-1"}, "jobs.stop_grace_s: -1.0: should be"),
         ({"JOBS_PROCESS_STOPGRACES": "-1"}, "jobs.process.stop_grace_s: -1.0: should be"),
         ({"JOBS_PROCESS_STOPGRACES": "nan"}, "jobs.process.stop_grace_s: nan: should be"),
         ({"JOBS_PROCESS_RECORDERCOMMAND": "[1]"}, "should be a list of texts"),
@@ -170,6 +210,26 @@ def test_what_cannot_be_is_refused_with_the_contracts_text_and_its_place(
         load_settings(NOWHERE, environ)
     assert text in str(refused.value)
     assert str(refused.value).startswith(("environment", f"not set in {NOWHERE} or "))
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "grace_s"),
+    [
+        ("[jobs]\nstop_grace_s = 20\n", {}, 20),
+        ("[jobs]\nprocess.stop_grace_s = 30\n", {}, 30),
+        ("[jobs]\nstop_grace_s = 20\nprocess.stop_grace_s = 30\n", {}, 20),
+        ("[jobs]\nstop_grace_s = 20\n", {"JOBS_PROCESS_STOPGRACES": "30"}, 20),
+        ("[jobs]\nprocess.stop_grace_s = 30\n", {"JOBS_STOPGRACES": "20"}, 20),
+    ],
+)
+def test_the_grace_is_taken_under_its_former_name_unless_the_new_one_is_set(
+    tmp_path: Path, toml: str, environ: dict[str, str], grace_s: float
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(toml)
+    settings = load_settings(path, environ)
+    assert settings.jobs.stop_grace_s == settings.jobs.process.stop_grace_s == grace_s
+    assert settings.warnings == ()
 
 
 def test_a_complaint_about_the_file_names_file_and_key(tmp_path: Path) -> None:
@@ -193,6 +253,16 @@ def test_a_complaint_about_the_file_names_file_and_key(tmp_path: Path) -> None:
 )
 def test_retention_times(text: str, kept: timedelta | None) -> None:
     assert parse_retention(text) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("14d", "14 days"), ("24h", "1 day"), ("90m", "90 minutes"), ("36h", "36 hours")],
+)
+def test_times_are_told_in_words(text: str, words: str) -> None:
+    time = parse_retention(text)
+    assert time is not None
+    assert in_words(time) == words
 
 
 @pytest.mark.parametrize("text", ["", "d", "30", "-1d", "1.5h", "1w", "30d ", "٣d"])

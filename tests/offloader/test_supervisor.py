@@ -80,8 +80,7 @@ async def test_a_wish_to_stop_that_was_stored_but_not_sent_is_sent_after_a_resta
     first = await start(backend=Mute())
     job_id = await first.create_job(max_duration_sec=60)
     first.clock.advance(seconds=61)
-    with pytest.raises(asyncio.CancelledError):
-        await first.check()
+    await first.check()
     backend = StubBackend(launched=first.backend.launched, observations=first.backend.observations)
     second = await start(backend=backend, clock=first.clock)
     await second.check()
@@ -118,12 +117,16 @@ async def test_a_launch_that_was_not_stored_is_found_on_the_backend(start) -> No
     assert backend.removed == []  # what belongs to no job is left alone
 
 
-async def test_a_job_that_was_never_launched_frees_its_place_at_the_next_start(start) -> None:
+@pytest.mark.documents("the-service-ended-before-a-launch")
+async def test_a_job_that_was_never_launched_frees_its_place_at_the_next_start(
+    start, documented
+) -> None:
     first = await start()
     await reserve_only(first, "aaaaaaaaaaaa")
     second = await start(clock=first.clock)
     job = await stored(second, "aaaaaaaaaaaa")
     assert (job.state, job.stop_reason) == (JobState.FINISHED, StopReason.START_FAILED)
+    documented("the-service-ended-before-a-launch", job.detail)
     assert await second.offloader.service._store.live() == []
 
 
@@ -133,6 +136,19 @@ async def test_a_vanished_job_becomes_lost(running) -> None:
     await running.check()
     job = await stored(running, job_id)
     assert (job.stop_reason, job.detail) == (StopReason.LOST, "gone")
+
+
+async def test_a_lost_job_is_known_as_such_though_its_log_is_out_of_reach(start) -> None:
+    class Gone(StubBackend):
+        async def logs(self, workload, *, tail_bytes=None):
+            raise BackendError("its host does not answer")
+            yield b""
+
+    running = await start(backend=Gone())
+    job_id = await running.create_job()
+    running.backend.observations[job_id] = Observation(Phase.LOST, detail="gone")
+    await running.check()
+    assert (await stored(running, job_id)).stop_reason is StopReason.LOST
 
 
 async def test_one_job_that_cannot_be_polled_does_not_hide_the_others(running) -> None:
@@ -204,12 +220,12 @@ async def test_the_last_figures_of_a_job_are_kept_with_it(running) -> None:
     job_id = await running.create_job()
     running.backend.log = b'{"event":"metrics","cpu_s":1}\n'
     await running.check()
-    assert running.offloader.supervisor.figures[job_id] == {"cpu_s": 1.0}
+    assert running.offloader.supervisor.logs.figures[job_id] == {"cpu_s": 1.0}
     running.backend.log += b'{"event":"metrics","cpu_s":9,"final":true}\n'
     running.backend.exit(job_id, 0, usage={"max_rss_bytes": 5.0})
     await running.check()
     assert (await stored(running, job_id)).figures == {"cpu_s": 9.0, "max_rss_bytes": 5.0}
-    assert running.offloader.supervisor.figures == {}
+    assert running.offloader.supervisor.logs.figures == {}
 
 
 async def test_drain_stops_every_job_and_waits_for_its_end(running) -> None:
@@ -295,5 +311,126 @@ async def test_whoever_waits_for_a_place_gets_the_one_that_becomes_free(start) -
     await asyncio.sleep(0)
     running.backend.exit(first)
     await running.check()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(25):
         assert (await waiting).status_code == 200
+
+
+async def test_a_job_whose_host_does_not_answer_keeps_no_other_waiting(
+    start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offloader.supervisor._ROUND_WAITS_S", 0.05)
+
+    class Hangs(StubBackend):
+        hanging = ""
+        looks = 0
+
+        async def poll(self, workload):
+            if workload.reference["id"] == self.hanging:
+                self.looks += 1
+                await asyncio.Event().wait()
+            return await super().poll(workload)
+
+    running = await start(backend=Hangs())
+    backend = running.backend
+    backend.hanging = await running.create_job(call="1")
+    other = await running.create_job(call="2")
+    await running.check()
+    backend.exit(other)
+    await running.check()
+    assert (await stored(running, other)).stop_reason is StopReason.COMPLETED
+    assert (await stored(running, backend.hanging)).live
+    assert backend.looks == 1, "one look at a time"
+
+
+async def test_publishing_that_hangs_keeps_no_job_waiting(
+    running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    async def hang(*_: object) -> None:
+        begun.append(None)
+        await asyncio.Event().wait()
+
+    supervisor = running.offloader.supervisor
+    monkeypatch.setattr(supervisor._keeping, "_wait_s", 0.05)
+    monkeypatch.setattr(supervisor._upkeep._outbox, "check", hang)
+    job_id = await running.create_job()
+    await running.check()
+    running.backend.exit(job_id)
+    await running.check()
+    assert (await stored(running, job_id)).stop_reason is StopReason.COMPLETED
+    assert len(begun) == 1, "never two of them at once"
+
+
+async def test_a_host_that_only_repeats_itself_is_asked_for_no_log(start) -> None:
+    class Silent(StubBackend):
+        read = 0
+
+        async def logs(self, workload, *, tail_bytes=None):
+            self.read += 1
+            yield b""
+
+    running = await start(backend=Silent())
+    job_id = await running.create_job()
+    running.backend.observations[job_id] = Observation(Phase.RUNNING, stale=True)
+    await running.check()
+    assert running.backend.read == 0
+    running.backend.observations[job_id] = Observation(Phase.RUNNING)
+    running.clock.advance(seconds=5)
+    await running.check()
+    assert running.backend.read == 1
+
+
+class RefusesToLower(StubBackend):
+    refusing = True
+
+    async def lower(self, workload):
+        if self.refusing:
+            raise BackendError("not now")
+        await super().lower(workload)
+
+
+async def test_a_place_is_given_up_again_and_again_until_the_host_has_heard_of_it(start) -> None:
+    running = await start(backend=RefusesToLower(), JOBS_MAXCONCURRENTJOBS="1")
+    backend = running.backend
+    job_id = await running.create_job()
+    backend.log = b'{"event":"progress","stage":"upload","done":0,"total":9}\n'
+    await running.check()
+    assert not (await stored(running, job_id)).post_call
+    backend.refusing = False
+    running.clock.advance(seconds=5)
+    await running.check()
+    assert backend.lowered == [job_id]
+    assert (await stored(running, job_id)).post_call
+
+
+async def test_a_job_ends_though_its_place_could_not_be_given_up_before(start) -> None:
+    running = await start(backend=RefusesToLower())
+    job_id = await running.create_job()
+    running.backend.log = b'{"event":"progress","stage":"upload","done":0,"total":9}\n'
+    running.backend.exit(job_id)
+    await running.check()
+    assert (await stored(running, job_id)).stop_reason is StopReason.COMPLETED
+
+
+async def test_a_backend_that_is_away_at_the_start_harms_no_launch_that_was_not_stored(
+    start,
+) -> None:
+    class Away(StubBackend):
+        away = True
+
+        async def adopt(self):
+            if self.away:
+                raise BackendError("a worker did not answer")
+            return await super().adopt()
+
+    first = await start()
+    await reserve_only(first, "aaaaaaaaaaaa")
+    backend = Away(ends_with_service=False, strangers=("aaaaaaaaaaaa",))
+    second = await start(backend=backend, clock=first.clock)
+    await second.check()
+    assert (await stored(second, "aaaaaaaaaaaa")).state is JobState.PENDING
+    backend.away = False
+    await second.check()  # finds what was launched
+    await second.check()  # looks at it
+    assert (await stored(second, "aaaaaaaaaaaa")).state is JobState.RUNNING

@@ -64,3 +64,10 @@ def test_a_description_that_inflates_beyond_64_kib_is_refused_without_inflating_
 def test_json_that_is_nested_too_deeply_is_refused_like_any_other_nonsense() -> None:
     with pytest.raises(DcError, match="not JSON"):
         read_sdp_json("[" * 100_000)
+
+
+def test_a_description_may_be_as_large_as_the_reader_allows() -> None:
+    packed = pack_sdp("offer", "x" * 70_000)
+    with pytest.raises(DcError, match="larger than 65536 bytes"):
+        unpack_sdp(packed)
+    assert unpack_sdp(packed, limit_bytes=1 << 20) == ("offer", "x" * 70_000)

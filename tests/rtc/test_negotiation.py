@@ -6,8 +6,9 @@ import pytest
 
 from rtc import sdp
 from rtc.errors import NegotiationError, SdpError
-from rtc.negotiation import Capabilities, LocalMedia, LocalTransport, Negotiation
+from rtc.negotiation import Capabilities, Negotiation
 from rtc.sdp import CodecDescription, Msid
+from rtc.sections import LocalMedia, LocalTransport
 
 LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 SERVER = Capabilities(
@@ -22,7 +23,7 @@ CLIENT = Capabilities(
     audio_codecs=(CodecDescription(109, "opus", 48000, 2),),
     video_codecs=(CodecDescription(120, "VP8", 90000),),
     audio_extensions=(LEVEL,),
-    first_extension_id=7,
+    extension_numbers=((LEVEL, 7),),
 )
 TRANSPORT = LocalTransport("ufrag", "password", "AA:BB", ("1 1 udp 1 127.0.0.1 8443 typ host",))
 
@@ -55,6 +56,14 @@ def test_the_first_offer_is_a_data_section_and_the_answerer_becomes_active() -> 
     assert "a=setup:actpass" in offer
     assert "a=setup:active" in answer
     assert (client.setup, server.setup) == ("passive", "active")
+
+
+def test_the_name_of_a_section_is_quoted_in_short() -> None:
+    client, server = joined()
+    offer = client.create_offer(TRANSPORT).replace("a=mid:0", "a=mid:" + "9" * 50_000)
+    with pytest.raises(SdpError, match="application mid '0', the offer says application mid") as it:
+        server.accept_offer(offer, TRANSPORT)
+    assert len(str(it.value)) < 200
 
 
 def test_the_roles_stay_when_the_other_side_offers_later() -> None:
@@ -91,6 +100,18 @@ def test_a_free_section_is_reused_before_a_new_one_is_made() -> None:
     assert offer.count("m=video") == 1
     [remote] = client.remote_media()
     assert (remote.msid.track_id, remote.ssrcs) == ("screen_b_2", (2,))
+
+
+def test_a_free_section_of_another_codec_is_left_alone() -> None:
+    client, server = joined()
+    section = server.add_sender("video", media("screen_a_1", 1))
+    exchange(server, client)
+    section.local = None
+    exchange(server, client)
+    (known, *_) = (codec.name for codec in section.codecs)
+    other = server.add_sender("video", media("screen_b_2", 2), codec="H264")
+    assert other is not section
+    assert server.add_sender("video", media("screen_c_3", 3), codec=known.lower()) is section
 
 
 def test_a_section_can_carry_media_both_ways() -> None:

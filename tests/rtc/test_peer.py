@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from rtc.errors import PortTaken
-from rtc.ice import IceTransport
-from rtc.negotiation import Capabilities, LocalMedia
+from rtc.negotiation import Capabilities
+from rtc.net.announced import Announced
+from rtc.net.client_network import client_transport
+from rtc.net.shared_port import SharedPort
 from rtc.peer import Peer
-from rtc.rtp import KeyFrameRequest, build_pli, build_rtp, parse_rtcp, parse_rtp
+from rtc.rtcp import KeyFrameRequest, build_pli, parse_rtcp
+from rtc.rtp import build_rtp, parse_rtp
 from rtc.sctp import DataChannel
 from rtc.sdp import CodecDescription, Msid
-from rtc.udp_mux import UdpMux
+from rtc.sections import LocalMedia
 
 CAPABILITIES = Capabilities(
     audio_codecs=(CodecDescription(111, "opus", 48000, 2, "minptime=10;useinbandfec=1"),),
@@ -59,34 +62,38 @@ class Books:
 
 def client_peer(books: Books) -> Peer:
     return Peer(
-        ice=lambda on_data, on_lost: IceTransport.over_own_sockets(
-            controlling=True, on_data=on_data, on_lost=on_lost, addresses=["127.0.0.1"]
+        ice=lambda on_data, on_selected, on_lost: client_transport(
+            controlling=True,
+            on_data=on_data,
+            on_selected=on_selected,
+            on_lost=on_lost,
+            addresses=["127.0.0.1"],
         ),
         capabilities=CAPABILITIES,
         events=books,
         channel_label="calls-dc",
-        connect_timeout_s=5,
+        connect_timeout_s=25,
     )
 
 
 @asynccontextmanager
-async def shared_port() -> AsyncIterator[UdpMux]:
-    mux = UdpMux()
-    await mux.open(bind="127.0.0.1", port=0)
+async def shared_port() -> AsyncIterator[SharedPort]:
+    mux = SharedPort()
+    mux.open([Announced("udp", "127.0.0.1", 0, "127.0.0.1")], udp_port=0, tcp_port=0)
     try:
         yield mux
     finally:
         mux.close()
 
 
-def server_peer(mux: UdpMux, books: Books) -> Peer:
+def server_peer(mux: SharedPort, books: Books) -> Peer:
     return Peer(
-        ice=lambda on_data, on_lost: mux.create_transport(
-            controlling=False, on_data=on_data, on_lost=on_lost
+        ice=lambda on_data, on_selected, on_lost: mux.create_transport(
+            controlling=False, on_data=on_data, on_selected=on_selected, on_lost=on_lost
         ),
         capabilities=CAPABILITIES,
         events=books,
-        connect_timeout_s=5,
+        connect_timeout_s=25,
     )
 
 
@@ -99,14 +106,14 @@ class Pair:
 
 
 @asynccontextmanager
-async def connected_pair(mux: UdpMux) -> AsyncIterator[Pair]:
+async def connected_pair(mux: SharedPort) -> AsyncIterator[Pair]:
     client_books, server_books = Books(), Books()
     client, server = client_peer(client_books), server_peer(mux, server_books)
     client.negotiation.add_data_section()
     try:
         answer = await server.accept_offer(await client.create_offer())
         await client.accept_answer(answer)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(25):
             await client_books.connected.wait()
             await server_books.connected.wait()
         yield Pair(client, server, client_books, server_books)
@@ -116,7 +123,7 @@ async def connected_pair(mux: UdpMux) -> AsyncIterator[Pair]:
 
 
 async def test_data_flows_both_ways_on_the_channel_that_the_client_opens() -> None:
-    async with shared_port() as mux, connected_pair(mux) as pair, asyncio.timeout(5):
+    async with shared_port() as mux, connected_pair(mux) as pair, asyncio.timeout(25):
         at_client = await pair.client_books.channels.get()
         at_server = await pair.server_books.channels.get()
         assert at_server.label == "calls-dc"
@@ -127,7 +134,7 @@ async def test_data_flows_both_ways_on_the_channel_that_the_client_opens() -> No
 
 
 async def test_many_clients_share_one_port_and_get_only_their_own_packets() -> None:
-    async with shared_port() as mux, asyncio.timeout(10):
+    async with shared_port() as mux, asyncio.timeout(25):
         async with connected_pair(mux) as one, connected_pair(mux) as two:
             for number, pair in ((1, one), (2, two)):
                 pair.server.send_rtp(
@@ -143,7 +150,7 @@ async def test_many_clients_share_one_port_and_get_only_their_own_packets() -> N
 
 
 async def test_rtcp_reaches_the_other_side_apart_from_rtp() -> None:
-    async with shared_port() as mux, connected_pair(mux) as pair, asyncio.timeout(5):
+    async with shared_port() as mux, connected_pair(mux) as pair, asyncio.timeout(25):
         pair.client.send_rtcp(build_pli(sender_ssrc=1, media_ssrc=77))
         compound = await pair.server_books.rtcp.get()
         assert list(parse_rtcp(compound)) == [KeyFrameRequest(1, 77)]
@@ -172,7 +179,7 @@ async def test_a_forged_packet_is_refused_and_counted() -> None:
         pair.client.send_rtp(
             build_rtp(b"honest", payload_type=111, sequence=2, timestamp=0, ssrc=5)
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(25):
             packet = parse_rtp(await pair.server_books.rtp.get())
         assert packet is not None
         assert packet.sequence == 2
@@ -191,7 +198,7 @@ async def test_a_wrong_fingerprint_fails_the_connection() -> None:
             if swapped == answer[start : start + 5]:
                 swapped = "00:00"
             await client.accept_answer(answer[:start] + swapped + answer[start + 5 :])
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(25):
                 await client_books.failed.wait()
             assert "fingerprint" in client_books.reasons[0]
         finally:
@@ -200,7 +207,7 @@ async def test_a_wrong_fingerprint_fails_the_connection() -> None:
 
 
 async def test_closing_one_side_is_noticed_by_the_other() -> None:
-    async with shared_port() as mux, connected_pair(mux) as pair, asyncio.timeout(5):
+    async with shared_port() as mux, connected_pair(mux) as pair, asyncio.timeout(25):
         await pair.server.close()
         await pair.client_books.failed.wait()
         assert pair.client_books.reasons == ["the other side closed the connection"]
@@ -208,6 +215,8 @@ async def test_closing_one_side_is_noticed_by_the_other() -> None:
 
 async def test_a_taken_media_port_is_named() -> None:
     async with shared_port() as mux:
-        other = UdpMux()
-        with pytest.raises(PortTaken, match=f"127.0.0.1:{mux.port}"):
-            await other.open(bind="127.0.0.1", port=mux.port)
+        other = SharedPort()
+        with pytest.raises(PortTaken, match=f"127.0.0.1:{mux.udp_port}"):
+            other.open(
+                [Announced("udp", "127.0.0.1", 0, "127.0.0.1")], udp_port=mux.udp_port, tcp_port=0
+            )

@@ -25,15 +25,16 @@ from clientauth.sessions import SessionCache
 from clientauth.store import MemoryClientStore
 from foundation.clock import ManualClock
 from sfu.control import create_app
+from sfu.flood import FloodLimits
 from sfu.media_port import JoinError, MediaServer, SessionConfig, SessionOutlet
 from sfu.messages import Close, Hello, Join, Message, RtcMessage, decode, encode
-from sfu.server import SfuServer
+from sfu.metrics import SfuMetrics, Snapshot
 
 KEY = "k" * 32
 ADMIN_KEY = "a" * 32
 CLIENTS = ("plugin", "other")
 _KEY_HASH = bcrypt.hashpw(KEY.encode(), bcrypt.gensalt(4)).decode()  # the cheapest that is accepted
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 25.0
 
 
 class RecordedMedia:
@@ -43,6 +44,8 @@ class RecordedMedia:
         self.outlets: dict[str, SessionOutlet] = {}
         self.configs: dict[str, SessionConfig] = {}
         self.handled: list[RtcMessage] = []
+        self.metrics = SfuMetrics()
+        self.missing = 0
 
     async def join(self, config: SessionConfig, send: SessionOutlet) -> None:
         if not config.call_id:
@@ -74,6 +77,18 @@ class RecordedMedia:
     async def leave(self, session_id: str) -> None:
         del self.configs[session_id]
         self.outlets.pop(session_id)(Close(session_id))
+
+    def has_group(self, group_id: str) -> bool:
+        return any(config.group_id == group_id for config in self.configs.values())
+
+    def session_count(self) -> int:
+        return len(self.configs)
+
+    def missing_processes(self) -> int:
+        return self.missing
+
+    async def snapshots(self) -> list[Snapshot]:
+        return [self.metrics.snapshot()]
 
 
 class PluginSocket:
@@ -156,6 +171,11 @@ class PluginSocket:
             messages.append(message)
         return messages
 
+    @property
+    def gone(self) -> bool:
+        """The server has let go of the connection by itself."""
+        return self._serving.done()
+
     async def close(self) -> None:
         """Go away; raises what the server's handler raised."""
         self._to_server.put_nowait({"type": "websocket.disconnect", "code": 1006})
@@ -230,14 +250,21 @@ StartPlane = Callable[..., Awaitable[Plane]]
 
 
 @asynccontextmanager
-async def _plane(media: MediaServer, **options: Any) -> AsyncIterator[Plane]:
+async def _plane(
+    media: MediaServer,
+    *,
+    floods: dict[str, float] | None = None,
+    app_options: dict[str, bool] | None = None,
+    **options: Any,
+) -> AsyncIterator[Plane]:
     clock, store = ManualClock(), MemoryClientStore()
     for client in CLIENTS:
         await store.put(client, _KEY_HASH)
     settings = {"enable_admin": True, "admin_secret_key": ADMIN_KEY} | options
     sessions = SessionCache(expiration_minutes=10, clock=clock)
     auth = ClientAuth(store=store, sessions=sessions, clock=clock, **settings)
-    app = create_app(media=media, auth=auth)
+    limits = FloodLimits(clock=clock, **(floods or {}))
+    app = create_app(media=media, auth=auth, floods=limits, clock=clock, **(app_options or {}))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://sfu:8045") as http:
         plane = Plane(app, http, clock, media)
@@ -247,7 +274,7 @@ async def _plane(media: MediaServer, **options: Any) -> AsyncIterator[Plane]:
 
 @pytest.fixture
 async def start_plane() -> AsyncIterator[StartPlane]:
-    """Start control planes before recorded media, with options of ClientAuth."""
+    """Start control planes before recorded media, with options of ClientAuth, FloodLimits and create_app."""
     async with AsyncExitStack() as stack:
 
         async def start(**options: Any) -> Plane:
@@ -263,16 +290,18 @@ async def plane(start_plane: StartPlane) -> Plane:
 
 
 @pytest.fixture
-async def sfu() -> AsyncIterator[SfuServer]:
-    """A real media plane on a port of loopback."""
-    server = SfuServer(bind_addresses=["127.0.0.1"], udp_port=0, connect_timeout_s=5)
+async def sfu() -> AsyncIterator[Any]:
+    """A real media plane, an SfuServer, on a port of loopback."""
+    from sfu.server import SfuServer  # most tests here do without it
+
+    server = SfuServer(bind_addresses=["127.0.0.1"], udp_port=0, connect_timeout_s=25)
     await server.start()
     yield server
     await server.close()
 
 
 @pytest.fixture
-async def live(sfu: SfuServer) -> AsyncIterator[Plane]:
+async def live(sfu: Any) -> AsyncIterator[Plane]:
     """The control plane before a real media plane."""
     async with _plane(sfu) as plane:
         yield plane

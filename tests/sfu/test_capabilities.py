@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from rtc.negotiation import LocalMedia, LocalTransport, Negotiation
+from rtc.negotiation import Negotiation
 from rtc.sdp import Msid
+from rtc.sections import LocalMedia, LocalTransport
 from sfu.capabilities import AUDIO_LEVEL, CAPABILITIES
 
 

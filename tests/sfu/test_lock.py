@@ -136,3 +136,15 @@ async def test_five_turns_of_server_and_client_never_overlap() -> None:
         tasks.create_task(client())
         tasks.create_task(server())
     assert turns.count("client") == turns.count("server") == 5
+
+
+async def test_how_long_it_was_held_is_told_whoever_held_it() -> None:
+    held: list[float] = []
+    lock = SignalingLock(held=held.append)
+    assert lock.try_for_client()
+    await asyncio.sleep(2)
+    lock.take_over()
+    await asyncio.sleep(3)
+    lock.release_by_server()
+    lock.release_by_server()
+    assert held == [2, 3]

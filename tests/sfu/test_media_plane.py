@@ -16,18 +16,41 @@ from callclient.media import CallMedia
 from callclient.publish import LocalTrack
 from callclient.receive.tracks import EncodedFrame, RemoteTrack, TrackSource
 from rtc import calls_dc, vp8
-from rtc.negotiation import LocalMedia
+from rtc.net.announced import Announced, Listening
 from rtc.sdp import Msid
+from rtc.sections import LocalMedia
 from sfu.media_port import JoinError, SessionConfig
 from sfu.messages import Close, Rtc, RtcMessage, RtcType, Vad
 from sfu.server import SfuServer
+from sfu.workers.pool import WorkerPool
 
 SILENCE = bytes([0xF8, 0xFF, 0xFE])  # 20 ms of Opus silence
 
 
+Sfu = SfuServer | WorkerPool
+one_or_many = pytest.mark.parametrize("processes", [1, 2], ids=["one process", "two workers"])
+
+
+async def _loopback() -> list[Announced]:
+    return [
+        Announced("udp", "127.0.0.1", 0, "127.0.0.1"),
+        Announced("tcp", "127.0.0.1", 0, "127.0.0.1"),
+    ]
+
+
 @asynccontextmanager
-async def running_sfu() -> AsyncIterator[SfuServer]:
-    server = SfuServer(bind_addresses=["127.0.0.1"], udp_port=0, connect_timeout_s=5)
+async def running_sfu(processes: int = 1) -> AsyncIterator[Sfu]:
+    server: Sfu
+    if processes == 1:
+        server = SfuServer(bind_addresses=["127.0.0.1"], udp_port=0, connect_timeout_s=25)
+    else:
+        server = WorkerPool(
+            processes=processes,
+            announced=_loopback,
+            listening=[Listening("udp", "127.0.0.1"), Listening("tcp", "127.0.0.1")],
+            udp_port=0,
+            tcp_port=0,
+        )
     await server.start()
     try:
         yield server
@@ -39,7 +62,7 @@ async def running_sfu() -> AsyncIterator[SfuServer]:
 class Guest:
     """One participant; keeps books of what happened."""
 
-    server: SfuServer
+    server: Sfu
     session_id: str
     media: CallMedia
     events: asyncio.Queue[CallEvent] = field(default_factory=asyncio.Queue)
@@ -72,7 +95,7 @@ def local_media(session_id: str, stream_id: str) -> LocalMedia:
 
 
 @asynccontextmanager
-async def guest(server: SfuServer, name: str, *, call: str = "call") -> AsyncIterator[Guest]:
+async def guest(server: Sfu, name: str, *, call: str = "call") -> AsyncIterator[Guest]:
     session_id = name.ljust(26, "x")
     sent: set[asyncio.Task[None]] = set()
 
@@ -88,7 +111,7 @@ async def guest(server: SfuServer, name: str, *, call: str = "call") -> AsyncIte
         own_session_id=session_id,
         send_description=to_server,
         emit=events.put_nowait,
-        connect_timeout_s=5,
+        connect_timeout_s=25,
     )
     me = Guest(server, session_id, media, events)
 
@@ -109,7 +132,7 @@ async def guest(server: SfuServer, name: str, *, call: str = "call") -> AsyncIte
     running = asyncio.create_task(media.run())
     try:
         await media.offer()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(25):
             await media.ready.wait()
         yield me
     finally:
@@ -137,8 +160,9 @@ async def read(track: RemoteTrack, count: int) -> list[EncodedFrame]:
     return frames
 
 
-async def test_everybody_hears_everybody_else_and_nobody_hears_oneself() -> None:
-    async with running_sfu() as server, AsyncExitStack() as stack, asyncio.timeout(10):
+@one_or_many
+async def test_everybody_hears_everybody_else_and_nobody_hears_oneself(processes: int) -> None:
+    async with running_sfu(processes) as server, AsyncExitStack() as stack, asyncio.timeout(25):
         alice, bob, carol = [
             await stack.enter_async_context(guest(server, name))
             for name in ("alice", "bob", "carol")
@@ -155,7 +179,7 @@ async def test_everybody_hears_everybody_else_and_nobody_hears_oneself() -> None
 
 
 async def test_packets_pass_unchanged_and_in_order() -> None:
-    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(10):
+    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(25):
         async with guest(server, "bob") as bob:
             voice = await alice.publish_voice()
             await talk(voice, packets=3)
@@ -172,7 +196,7 @@ async def test_packets_pass_unchanged_and_in_order() -> None:
 
 
 async def test_a_latecomer_gets_the_tracks_that_are_there() -> None:
-    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(10):
+    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(25):
         voice = await alice.publish_voice()
         await talk(voice, packets=5)
         async with guest(server, "bob") as bob:
@@ -181,7 +205,11 @@ async def test_a_latecomer_gets_the_tracks_that_are_there() -> None:
 
 
 async def test_a_muted_publisher_is_not_forwarded() -> None:
-    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(10):
+    async with (
+        running_sfu() as server,
+        guest(server, "alice") as alice,
+        asyncio.timeout(25),
+    ):
         async with guest(server, "bob") as bob:
             voice = await alice.publish_voice()
             await talk(voice, packets=5)
@@ -195,7 +223,7 @@ async def test_a_muted_publisher_is_not_forwarded() -> None:
 
 
 async def test_voice_activity_is_told_from_audio_levels_and_ends_with_a_mute() -> None:
-    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(10):
+    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(25):
         await talk(await alice.publish_voice(), packets=80)
         while not alice.vad:
             await asyncio.sleep(0.01)
@@ -203,8 +231,15 @@ async def test_voice_activity_is_told_from_audio_levels_and_ends_with_a_mute() -
         assert alice.vad == [RtcType.VOICE_ON, RtcType.VOICE_OFF]
 
 
-async def test_a_screen_is_announced_with_a_key_frame_and_ends_with_screen_off() -> None:
-    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(10):
+@one_or_many
+async def test_a_screen_is_announced_with_a_key_frame_and_ends_with_screen_off(
+    processes: int,
+) -> None:
+    async with (
+        running_sfu(processes) as server,
+        guest(server, "alice") as alice,
+        asyncio.timeout(25),
+    ):
         async with guest(server, "bob") as bob:
             await alice.tell(RtcType.SCREEN_ON, {"screenStreamID": "screen-stream"})
             screen = await alice.media.publish(
@@ -224,7 +259,7 @@ async def test_a_screen_is_announced_with_a_key_frame_and_ends_with_screen_off()
 
 
 async def test_video_that_comes_before_screen_on_is_held_and_then_forwarded() -> None:
-    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(10):
+    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(25):
         async with guest(server, "bob") as bob:
             screen = await alice.media.publish("video", local_media(alice.session_id, "stream-1"))
             show(screen, 0, key=True)
@@ -235,7 +270,7 @@ async def test_video_that_comes_before_screen_on_is_held_and_then_forwarded() ->
 
 
 async def test_the_second_screen_shares_the_freed_section() -> None:
-    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(10):
+    async with running_sfu() as server, guest(server, "alice") as alice, asyncio.timeout(25):
         async with guest(server, "bob") as bob:
             for stream in ("first", "second"):
                 await alice.tell(RtcType.SCREEN_ON, {"screenStreamID": stream})
@@ -248,8 +283,9 @@ async def test_the_second_screen_shares_the_freed_section() -> None:
             assert [offer.count("m=video") for offer in bob.offers] == [1, 1, 1, 1]
 
 
-async def test_a_speaker_who_leaves_ends_by_the_word_of_the_plugin_only() -> None:
-    async with running_sfu() as server, guest(server, "bob") as bob, asyncio.timeout(10):
+@one_or_many
+async def test_a_speaker_who_leaves_ends_by_the_word_of_the_plugin_only(processes: int) -> None:
+    async with running_sfu(processes) as server, guest(server, "bob") as bob, asyncio.timeout(25):
         async with guest(server, "alice") as alice:
             await talk(await alice.publish_voice(), packets=5)
             track = await bob.track()
@@ -262,15 +298,16 @@ async def test_a_speaker_who_leaves_ends_by_the_word_of_the_plugin_only() -> Non
 async def test_a_session_without_an_offer_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sfu.session.FIRST_OFFER_TIMEOUT_S", 0.05)
     closed = asyncio.Event()
-    async with running_sfu() as server, asyncio.timeout(5):
+    async with running_sfu() as server, asyncio.timeout(25):
         config = SessionConfig("group", "call", "user", "silent")
         await server.join(config, lambda m: closed.set() if isinstance(m, Close) else None)
         await closed.wait()
         assert server.sessions("group", "call") is None
 
 
-async def test_a_session_id_is_taken_only_once() -> None:
-    async with running_sfu() as server, guest(server, "alice") as alice:
+@one_or_many
+async def test_a_session_id_is_taken_only_once(processes: int) -> None:
+    async with running_sfu(processes) as server, guest(server, "alice") as alice:
         config = SessionConfig("group", "call", "user", alice.session_id)
         with pytest.raises(JoinError, match="user session already exists"):
             await server.join(config, lambda _: None)
@@ -293,3 +330,18 @@ def show(track: LocalTrack, number: int, *, key: bool) -> None:
     payloads = vp8.packetize(frame, picture_id=number)
     for index, payload in enumerate(payloads):
         track.send(payload, rtp_timestamp=number * 9000, marker=index == len(payloads) - 1)
+
+
+async def test_twenty_five_real_peers_of_five_calls_connect_and_close() -> None:
+    async with running_sfu() as server, asyncio.timeout(25):
+        async with AsyncExitStack() as stack:
+            guests = await asyncio.gather(
+                *(
+                    stack.enter_async_context(guest(server, f"g{n}", call=f"call-{n % 5}"))
+                    for n in range(25)
+                )
+            )
+            assert server.session_count() == 25
+            closed = [guest.closed for guest in guests]
+        assert all(event.is_set() for event in closed)
+        assert server.session_count() == 0

@@ -24,7 +24,10 @@ def test_the_real_media_plane_offers_what_the_port_asks_for() -> None:
         for name, method in inspect.getmembers(MediaServer, inspect.isfunction)
         if not name.startswith("_")
     }
-    assert set(port) == {"join", "handle", "rebind", "session", "sessions", "leave"}
+    assert set(port) == {
+        *("join", "handle", "rebind", "session", "sessions", "leave"),
+        *("has_group", "session_count", "missing_processes", "snapshots"),
+    }
     for name, method in port.items():
         real: Any = getattr(SfuServer, name)
         assert list(inspect.signature(real).parameters) == list(
@@ -39,7 +42,7 @@ def test_a_session_without_options_has_no_av1_and_signals_over_the_websocket() -
 
 def test_a_session_config_cannot_be_changed_after_the_join() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        ALICE.group_id = "another"  # type: ignore[misc]
+        ALICE.group_id = "another"
 
 
 async def test_a_session_is_there_from_its_join_to_its_leave(sfu) -> None:
@@ -64,6 +67,14 @@ async def test_calls_of_the_same_name_of_two_groups_are_two_calls(sfu) -> None:
     assert sfu.sessions("group", "another") is None
 
 
+async def test_groups_and_sessions_are_known_as_long_as_there_are_any(sfu) -> None:
+    assert (sfu.session_count(), sfu.has_group("group")) == (0, False)
+    await sfu.join(ALICE, lambda _: None)
+    assert (sfu.session_count(), sfu.has_group("group"), sfu.has_group("other")) == (1, True, False)
+    await sfu.leave("alice")
+    assert (sfu.session_count(), sfu.has_group("group")) == (0, False)
+
+
 async def test_an_unknown_session_is_nobodys_fault(sfu) -> None:
     await sfu.handle("nobody", MUTE)
     await sfu.leave("nobody")
@@ -81,25 +92,31 @@ async def test_an_unknown_session_is_nobodys_fault(sfu) -> None:
         ({"session_id": ""}, "invalid SessionID value: should not be empty"),
     ],
 )
+@pytest.mark.documents("a-join-that-cannot-be/2")
 async def test_a_join_that_fails_leaves_nothing_behind(
-    sfu, changes: dict[str, str], text: str
+    sfu, changes: dict[str, str], text: str, documented
 ) -> None:
     sent: list[Sent] = []
     config = dataclasses.replace(ALICE, **changes)
     with pytest.raises(JoinError) as caught:
         await sfu.join(config, sent.append)
     assert str(caught.value) == text
+    documented("a-join-that-cannot-be/2", str(caught.value))
     assert sfu.sessions(config.group_id, config.call_id) is None
     assert sfu.session(config.session_id) is None
     assert sent == []
 
 
-async def test_a_second_join_of_the_same_id_fails_and_the_first_session_works_on(sfu) -> None:
+@pytest.mark.documents("a-join-that-cannot-be")
+async def test_a_second_join_of_the_same_id_fails_and_the_first_session_works_on(
+    sfu, documented
+) -> None:
     first: list[Sent] = []
     second: list[Sent] = []
     await sfu.join(ALICE, first.append)
-    with pytest.raises(JoinError, match="user session already exists"):
+    with pytest.raises(JoinError) as refused:
         await sfu.join(dataclasses.replace(ALICE, call_id="another"), second.append)
+    documented("a-join-that-cannot-be", str(refused.value))
     assert sfu.sessions("group", "another") is None
     assert sfu.session("alice") == ALICE
     await sfu.leave("alice")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from foundation.layered_config import ConfigError
-from sfu.settings import KEYS, IceServer, SfuSettings, load_settings
+from sfu.setting_keys import KEYS, OWN
+from sfu.settings import IceServer, PortOverride, SfuSettings, load_settings
 
 NOWHERE = Path("/nonexistent/config.toml")
 
@@ -66,8 +67,36 @@ TABLE: dict[str, tuple[str, Any]] = {
 
 
 def test_keys_variables_and_defaults_are_those_of_the_contract() -> None:
-    ours = {name: (key.env, key.default) for name, key in KEYS.items()}
+    ours = {name: (key.env, key.default) for name, key in KEYS.items() if name not in OWN}
     assert ours == {name: ("RTCD_" + env, value) for name, (env, value) in TABLE.items()}
+
+
+OWN_TABLE: dict[str, tuple[str, Any]] = {
+    "rtc.worker_processes": ("RTC_WORKERPROCESSES", 0),
+    "drain.timeout_seconds": ("DRAIN_TIMEOUTSECONDS", -1),
+    "drain.refuse": ("DRAIN_REFUSE", "none"),
+    "flood.session_messages_per_second": ("FLOOD_SESSIONMESSAGESPERSECOND", 100),
+    "flood.client_joins_per_second": ("FLOOD_CLIENTJOINSPERSECOND", 200),
+    "api.monitor.listen_address": ("API_MONITOR_LISTENADDRESS", ""),
+    "api.monitor.system": ("API_MONITOR_SYSTEM", False),
+    "limits.client_sessions": ("LIMITS_CLIENTSESSIONS", 10_000),
+    "limits.client_calls": ("LIMITS_CLIENTCALLS", 5_000),
+    "limits.session_tracks": ("LIMITS_SESSIONTRACKS", 20),
+    "limits.session_candidates": ("LIMITS_SESSIONCANDIDATES", 100),
+    "limits.audio_bits_per_second": ("LIMITS_AUDIOBITSPERSECOND", 2_000_000),
+    "limits.video_bits_per_second": ("LIMITS_VIDEOBITSPERSECOND", 30_000_000),
+    "limits.tcp_queue_bytes": ("LIMITS_TCPQUEUEBYTES", 262_144),
+    "limits.signal_bytes": ("LIMITS_SIGNALBYTES", 524_288),
+    "limits.signal_bytes_per_second": ("LIMITS_SIGNALBYTESPERSECOND", 2_097_152),
+    "limits.checks_per_second": ("LIMITS_CHECKSPERSECOND", 20),
+    "limits.link_local": ("LIMITS_LINKLOCAL", False),
+}
+
+
+def test_our_own_keys_are_named_by_the_same_habits() -> None:
+    assert {name: (KEYS[name].env, KEYS[name].default) for name in OWN} == {
+        name: ("RTCD_" + env, value) for name, (env, value) in OWN_TABLE.items()
+    }
 
 
 def test_the_keys_that_hold_secrets_are_marked() -> None:
@@ -89,6 +118,20 @@ def test_without_file_and_environment_the_defaults_hold() -> None:
         ice_addresses_udp=(),
         ice_port_udp=8443,
         ice_servers=(),
+        ice_addresses_tcp=(),
+        ice_port_tcp=8443,
+        enable_ipv6=False,
+        ice_host_override="",
+        ice_port_override=PortOverride(),
+        turn_secret="",
+        turn_expiration_minutes=1440,
+        nack_buffer_size=256,
+        worker_processes=0,
+        drain_timeout_s=None,
+        drain_refuse="none",
+        session_messages_per_s=100,
+        client_joins_per_s=200,
+        console_color=False,
         store_directory=Path("/tmp/rtcd_db"),
         console_level="INFO",
         console_json=False,
@@ -114,6 +157,21 @@ session_cache.expiration_minutes = 5
 [rtc]
 ice_address_udp = "127.0.0.1, ::1"
 ice_port_udp = 18443
+ice_address_tcp = "10.0.0.2"
+ice_port_tcp = 18444
+enable_ipv6 = true
+ice_host_override = "sfu.example.com"
+ice_host_port_override = "10.0.0.1/443,10.0.0.2/444"
+turn.static_auth_secret = "from-the-file-too"
+turn.credentials_expiration_minutes = 5
+nack_buffer_size = 64
+worker_processes = 3
+[drain]
+timeout_seconds = 600
+refuse = "calls"
+[flood]
+session_messages_per_second = 5
+client_joins_per_second = 0
 [store]
 data_source = "/srv/clients"
 [logger]
@@ -122,6 +180,7 @@ console_level = "warn"
 file_json = false
 file_level = "ERROR"
 file_location = "/srv/sfu.log"
+enable_color = true
 """
 
 
@@ -138,6 +197,21 @@ def test_the_file_wins_over_the_defaults(tmp_path: Path) -> None:
         ice_addresses_udp=("127.0.0.1", "::1"),
         ice_port_udp=18443,
         ice_servers=(),
+        ice_addresses_tcp=("10.0.0.2",),
+        ice_port_tcp=18444,
+        enable_ipv6=True,
+        ice_host_override="sfu.example.com",
+        ice_port_override=PortOverride(by_address=(("10.0.0.1", 443), ("10.0.0.2", 444))),
+        turn_secret="from-the-file-too",
+        turn_expiration_minutes=5,
+        nack_buffer_size=64,
+        worker_processes=3,
+        drain_timeout_s=600.0,
+        drain_refuse="calls",
+        session_messages_per_s=5,
+        client_joins_per_s=0,
+        console_color=True,
+        file_wanted=True,
         store_directory=Path("/srv/clients"),
         console_level="warn",
         console_json=True,
@@ -217,6 +291,7 @@ def test_a_secret_is_in_no_text_that_a_person_sees(tmp_path: Path) -> None:
         RTCD_RTC_ICESERVERS='[{"urls":["turn:t:3478"],"username":"u","credential":"hidden"}]',
     )
     assert settings.ice_servers[0].credential == "hidden"
+    assert settings.turn_secret == "from-the-file-too"
     assert "from-the-file" not in repr(settings)
     assert "hidden" not in repr(settings)
     path = tmp_path / "wrong.toml"
@@ -295,6 +370,36 @@ REFUSALS: list[tuple[dict[str, str], str]] = [
         "invalid TURNConfig: invalid CredentialsExpirationMinutes value: "
         "should be less than 1 week",
     ),
+    (
+        {"RTC_ICEHOSTPORTOVERRIDE": "45"},
+        "invalid ICEHostPortOverride value: 45 is not in allowed range [80, 49151]",
+    ),
+    (
+        {"RTC_ICEHOSTPORTOVERRIDE": "65000"},
+        "invalid ICEHostPortOverride value: 65000 is not in allowed range [80, 49151]",
+    ),
+    (
+        {"RTC_ICEHOSTPORTOVERRIDE": "127.0.0.1,8443"},
+        "invalid ICEHostPortOverride value: failed to parse mapping: invalid map pairing syntax",
+    ),
+    (
+        {"RTC_ICEHOSTPORTOVERRIDE": "127.0.0.1/8443/1"},
+        "invalid ICEHostPortOverride value: failed to parse mapping: invalid map pairing syntax",
+    ),
+    (
+        {"RTC_ICEHOSTPORTOVERRIDE": "127.0.0.1/x"},
+        "invalid ICEHostPortOverride value: failed to parse mapping: failed to parse port number: "
+        "'x' is not a whole number",
+    ),
+    (
+        {"RTC_ICEHOSTPORTOVERRIDE": "127.0.0.1/8443,127.0.0.1/8444"},
+        "invalid ICEHostPortOverride value: failed to parse mapping: "
+        "duplicate mapping found for 127.0.0.1",
+    ),
+    (
+        {"RTC_ICEHOSTPORTOVERRIDE": "127.0.0.1/8443,127.0.0.2/8443"},
+        "invalid ICEHostPortOverride value: failed to parse mapping: duplicate port found for 8443",
+    ),
     ({"RTC_UDPSOCKETSCOUNT": "0"}, "invalid UDPSocketsCount value: should be greater than 0"),
     ({"RTC_NACKBUFFERSIZE": "16"}, "invalid NACKBufferSize value: should be at least 32"),
     ({"RTC_NACKBUFFERSIZE": "-1"}, "invalid NACKBufferSize value: should be at least 32"),
@@ -316,6 +421,26 @@ REFUSALS: list[tuple[dict[str, str], str]] = [
         {"API_SECURITY_SESSIONCACHE_EXPIRATIONMINUTES": "0"},
         "invalid ExpirationMinutes value: should be a positive number",
     ),
+    (
+        {"RTC_WORKERPROCESSES": "-1"},
+        "invalid WorkerProcesses value: should not be negative",
+    ),
+    (
+        {"DRAIN_TIMEOUTSECONDS": "-2"},
+        "invalid Drain TimeoutSeconds value: should be -1 (no limit) or more",
+    ),
+    (
+        {"DRAIN_REFUSE": "all"},
+        "invalid Drain Refuse value 'all': should be none, calls or joins",
+    ),
+    (
+        {"FLOOD_SESSIONMESSAGESPERSECOND": "-1"},
+        "invalid Flood SessionMessagesPerSecond value: should not be negative",
+    ),
+    (
+        {"FLOOD_CLIENTJOINSPERSECOND": "-1"},
+        "invalid Flood ClientJoinsPerSecond value: should not be negative",
+    ),
 ]
 
 
@@ -328,7 +453,12 @@ def test_of_several_broken_rules_the_first_of_the_contracts_order_is_told() -> N
     # One rule for each setting, so that mending one leaves the others broken.
     names = ("API_SECURITY_ENABLEADMIN", "API_HTTP_LISTENADDRESS", "RTC_ICEADDRESSUDP")
     names += ("RTC_ICEADDRESSTCP", "RTC_ICEPORTUDP", "RTC_ICEPORTTCP", "RTC_ICESERVERS")
-    names += ("RTC_UDPSOCKETSCOUNT", "RTC_NACKBUFFERSIZE", "STORE_DATASOURCE")
+    names += (
+        "RTC_ICEHOSTPORTOVERRIDE",
+        "RTC_UDPSOCKETSCOUNT",
+        "RTC_NACKBUFFERSIZE",
+        "STORE_DATASOURCE",
+    )
     names += ("LOGGER_CONSOLELEVEL", "LOGGER_FILELEVEL")
     broken = {name: next(v[name] for v, _ in REFUSALS if name in v) for name in names}
     expected = [next(text for v, text in REFUSALS if name in v) for name in names]
@@ -477,6 +607,55 @@ def test_ice_servers_of_a_wrong_form_are_refused_by_name(value: str) -> None:
     assert refusal(RTCD_RTC_ICESERVERS=value).startswith("invalid ICEServers value: ")
 
 
-def test_the_port_that_clients_are_told_may_be_a_number_or_a_text(tmp_path: Path) -> None:
-    for value in ("8443", '"8443"', '"127.0.0.1/8443"'):
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("8443", PortOverride(8443)),
+        ('"8443"', PortOverride(8443)),
+        ('""', PortOverride()),
+        ('"127.0.0.1/8443"', PortOverride(by_address=(("127.0.0.1", 8443),))),
+        (
+            '"10.0.0.1/8443,10.0.0.2/8444,::1/22"',  # ports of a map are not checked against the range
+            PortOverride(by_address=(("10.0.0.1", 8443), ("10.0.0.2", 8444), ("::1", 22))),
+        ),
+    ],
+)
+def test_the_port_that_clients_are_told_may_be_a_number_a_text_or_a_map(
+    tmp_path: Path, value: str, expected: PortOverride
+) -> None:
+    settings = from_toml(tmp_path, f"[rtc]\nice_host_port_override = {value}\n")
+    assert settings.ice_port_override == expected
+
+
+@pytest.mark.parametrize("value", ["true", "1.5", "[8443]"])
+def test_a_port_that_clients_are_told_of_another_form_is_refused(
+    tmp_path: Path, value: str
+) -> None:
+    with pytest.raises(ConfigError, match="invalid ICEHostPortOverride value: should be a port"):
         from_toml(tmp_path, f"[rtc]\nice_host_port_override = {value}\n")
+
+
+def test_a_retransmission_buffer_of_0_is_the_default_one() -> None:
+    assert load_settings(NOWHERE, {"RTCD_RTC_NACKBUFFERSIZE": "0"}).nack_buffer_size == 256
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [("-1", None), ("0", 0.0), ("30", 30.0)])
+def test_a_drain_waits_without_limit_or_so_many_seconds(
+    seconds: str, expected: float | None
+) -> None:
+    settings = load_settings(NOWHERE, {"RTCD_DRAIN_TIMEOUTSECONDS": seconds})
+    assert settings.drain_timeout_s == expected
+
+
+def test_the_switches_that_only_the_environment_has_are_off_unless_true() -> None:
+    off = load_settings(NOWHERE, {"PERF_PROFILES": "1"})
+    assert (off.skip_hello_verify, off.profile_allocations) == (False, False)
+    on = load_settings(
+        NOWHERE, {"PERF_PROFILES": "true", "RTCD_RTC_DTLS_INSECURE_SKIP_HELLOVERIFY": "true"}
+    )
+    assert (on.skip_hello_verify, on.profile_allocations) == (True, True)
+
+
+def test_whether_there_was_a_file_is_known(tmp_path: Path) -> None:
+    assert from_toml(tmp_path, "").file_found
+    assert not load_settings(NOWHERE, {}).file_found

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from callclient.receive.tracks import EncodedFrame
+from jobs.recorder.drawing import fonts
 from jobs.recorder.settings import RecorderSettings
 
 ID = "abcdefghijklmnopqrstuvwxy"
@@ -132,6 +133,20 @@ def vp8() -> Callable[..., Vp8Source]:
 
 
 @pytest.fixture
+def emoji_font(engine_missing: Callable[[str, str], None]) -> None:
+    """Skips where the system has no colour font."""
+    if fonts.emoji_file() is None:
+        engine_missing("emoji", "apt-get install fonts-noto-color-emoji")
+
+
+@pytest.fixture
 def moved() -> Callable[[EncodedFrame, int], EncodedFrame]:
     """The same frame at another time."""
     return lambda frame, by_ns: replace(frame, time_ns=frame.time_ns + by_ns)
+
+
+@pytest.fixture
+def text_shaping(engine_missing: Callable[[str, str], None]) -> None:
+    """Only where scripts are shaped, as in the images."""
+    if not fonts.shapes():
+        engine_missing("fribidi", "apt-get install libfribidi0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import av
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from jobs.recorder.compositor import Compositor, View
+from jobs.recorder.happenings import Emoji, Reaction
 from jobs.recorder.layout import contained, grid
 from jobs.recorder.scene import Person, Scene, Tile
 from jobs.recorder.screen import ScreenPicture
@@ -22,9 +23,7 @@ GRID_BACKGROUND = (48, 48, 48)
 
 
 def tile(name: str, **changes) -> Tile:
-    return replace(
-        Tile(f"s-{name}", Person(f"u-{name}", name), True, None, False, False), **changes
-    )
+    return replace(Tile(f"s-{name}", Person(f"u-{name}", name), True, None, False, 0), **changes)
 
 
 def picture(compositor: Compositor, view: View) -> np.ndarray:
@@ -115,7 +114,7 @@ def test_an_unusable_picture_becomes_initials(compositor, data: bytes) -> None:
 
 def test_a_hand_and_the_host_are_marked(compositor) -> None:
     plain = picture(compositor, View(Scene((tile("ann"),), 1), frozenset(), MINUTE))
-    scene = Scene((tile("ann", hand_raised=True, host=True),), 1)
+    scene = Scene((tile("ann", hand_raised_at_ms=1, host=True),), 1)
     marked = picture(compositor, View(scene, frozenset(), MINUTE))
     changed = np.argwhere(np.abs(marked - plain).max(axis=2) > 20)
     box, size = (lambda g: (g.boxes[0], g.size))(grid(1, width=1280, height=720))
@@ -176,3 +175,108 @@ def test_after_the_share_nothing_of_it_is_left(compositor) -> None:
         compositor, View(replace(scene, screen_session_id=""), frozenset(), MINUTE)
     )
     np.testing.assert_array_equal(grid_before, grid_after)
+
+
+def camera(rgb: tuple[int, int, int], size: tuple[int, int] = (640, 360)) -> ScreenPicture:
+    image = np.full((size[1], size[0], 3), rgb, np.uint8)
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+    return ScreenPicture(0, frame)
+
+
+@pytest.mark.parametrize("size", [(640, 360), (360, 640), (320, 320), (1920, 1080), (22, 1000)])
+def test_a_camera_fills_its_tile_and_only_that(compositor, size: tuple[int, int]) -> None:
+    scene = Scene((tile("ann"), tile("ben")), 2)
+    plain = picture(compositor, View(scene, frozenset(), MINUTE))
+    view = View(scene, frozenset(), MINUTE, cameras=(("s-ann", camera((30, 60, 200), size)),))
+    rgb = picture(compositor, view)
+    places = grid(2, width=1280, height=720)
+    box = places.boxes[0]
+    middle = rgb[box.top + 90, box.left + 20 : box.right - 20]
+    assert np.abs(middle - (30, 60, 200)).max() < 14
+    other = places.boxes[1]
+    np.testing.assert_array_equal(
+        rgb[other.top : other.bottom, other.left : other.right],
+        plain[other.top : other.bottom, other.left : other.right],
+    )
+    again = picture(compositor, View(scene, frozenset(), MINUTE))
+    np.testing.assert_array_equal(again, plain)
+
+
+def test_badges_and_ring_stay_visible_with_a_camera(compositor) -> None:
+    scene = Scene((tile("ann", muted=False, hand_raised_at_ms=1),), 1)
+    cameras = (("s-ann", camera((30, 60, 200))),)
+    silent = picture(compositor, View(scene, frozenset(), MINUTE, cameras=cameras))
+    talking = picture(compositor, View(scene, frozenset({"s-ann"}), MINUTE, cameras=cameras))
+    box, size = (lambda g: (g.boxes[0], g.size))(grid(1, width=1280, height=720))
+    bottom = silent[box.top + size.camera_height - 30, box.left : box.right]
+    assert any(near(pixel, (61, 184, 135), 25) for pixel in bottom), "the microphone"
+    assert any(near(pixel, (255, 188, 31), 40) for pixel in bottom), "the hand"
+    assert near(talking[box.top + 90, box.left + 1], RING, 20)
+    assert near(silent[box.top + 90, box.left + 1], GRID_BACKGROUND)
+
+
+def test_nobody_there_yet_is_said_calmly(compositor) -> None:
+    rgb = picture(compositor, View(Scene(), frozenset(), MINUTE))
+    middle = rgb[320:370, 400:880]
+    assert 100 < (middle.min(axis=2) > 120).sum() < 4000
+    assert near(rgb[100, 640], GRID_BACKGROUND)
+
+
+def test_a_lost_connection_is_marked_in_both_modes(compositor) -> None:
+    scene = Scene((tile("ann"),), 1)
+    for screen in (None, shared()):
+        plain = picture(compositor, View(scene, frozenset(), MINUTE, screen))
+        lost = picture(compositor, View(scene, frozenset(), MINUTE, screen, lost_s=7))
+        changed = np.argwhere(np.abs(lost - plain).max(axis=2) > 12)
+        assert changed[:, 0].max() < 60
+        assert 540 < changed[:, 1].mean() < 740
+
+
+def test_reactions_float_over_grid_and_screen_and_leave_nothing_behind(compositor) -> None:
+    scene = Scene((tile("ann"), tile("ben")), 2)
+    lively = replace(scene, reactions=(Reaction("s-ann", Emoji("x"), 0, "Ann"),))
+    for screen in (None, shared()):
+        before = picture(compositor, View(scene, frozenset(), MINUTE, screen))
+        during = picture(compositor, View(lively, frozenset(), MINUTE, screen))
+        after = picture(compositor, View(scene, frozenset(), MINUTE, screen))
+        assert np.abs(during[640:672, 24:60] - before[640:672, 24:60]).max() > 20
+        np.testing.assert_array_equal(after, before)
+
+
+def test_only_what_changed_is_painted(compositor) -> None:
+    scene = Scene(tuple(tile(f"p{n}", muted=False) for n in range(8)), 8)
+    compositor.compose(View(scene, frozenset(), MINUTE))
+    painted, put = compositor.pieces_painted, compositor.pieces_put
+    compositor.compose(View(scene, frozenset({"s-p3"}), MINUTE))
+    assert (compositor.pieces_painted - painted, compositor.pieces_put - put) == (1, 1)
+    for speaking in ({"s-p4"}, {"s-p3"}, {"s-p4"}, set()):
+        compositor.compose(View(scene, frozenset(speaking), MINUTE))
+    assert compositor.pieces_painted - painted == 2, "one tile with a ring each"
+    assert compositor.pieces_put - put <= 8
+
+
+def test_what_is_kept_is_bounded() -> None:
+    compositor = Compositor(1280, 720)
+    for number in range(400):
+        compositor.compose(View(Scene((tile(f"p{number}"),), 1), frozenset(), MINUTE))
+    assert compositor.kept_bytes <= 25 * 1024 * 1024
+
+
+def test_what_only_one_minute_shows_is_not_kept_longer() -> None:
+    """A lively call has some footers a minute, and hours of them would be kept for nobody."""
+    compositor, kept = Compositor(640, 360), []
+    for minute in range(6):
+        for count in (1, 2, 3, 2, 1):
+            people = Scene(tuple(tile(f"p{n}") for n in range(count)), count)
+            compositor.compose(View(people, frozenset(), MINUTE + timedelta(minutes=minute)))
+        kept.append(compositor.kept_bytes)
+    assert kept == [kept[0]] * 6
+
+
+def test_a_tile_in_a_new_place_leaves_nothing_at_the_old_one(compositor) -> None:
+    people = [tile(f"p{n}") for n in range(12)]
+    fresh = Compositor(1280, 720)
+    for count in (12, 3, 7, 1, 0, 12):
+        scene = Scene(tuple(people[:count]), count)
+        rgb = picture(compositor, View(scene, frozenset(), MINUTE))
+    np.testing.assert_array_equal(rgb, picture(fresh, View(scene, frozenset(), MINUTE)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ async def context(api, settings) -> JobContext:
 
 
 async def _until(condition) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(25):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -71,7 +72,7 @@ async def test_a_call_becomes_an_mp4_in_the_thread(
     running = await _started(peer, api, context, settings)
     peer.say(peer.add_voice("alice"), opus(0.3, start_s=0.2))
     peer.emit(CallStateReceived())
-    await asyncio.sleep(0.8)
+    await peer.until_call_s(0.8)
     peer.emit(JobStopRequested())
     await running
     assert peer.left
@@ -99,7 +100,6 @@ async def test_the_recording_ends_at_the_server_s_end_when_it_tells(
     peer, api, context, settings, tmp_path
 ) -> None:
     running = await _started(peer, api, context, settings)
-    await asyncio.sleep(0.5)
     # Started at 1000, ended at 2200 of the server's clock.
     peer.emit(JobStateChanged(JobKind.RECORDING, 900, 1000, 2200, ""))
     await running
@@ -112,7 +112,7 @@ async def test_a_transcription_that_could_not_start_does_not_end_the_recording(
     running = await _started(peer, api, context, settings)
     failed = JobStateChanged(JobKind.RECORDING, 900, 1000, 1100, "max concurrent jobs reached")
     peer.emit(failed)
-    await asyncio.sleep(0.4)
+    await peer.until_call_s(0.4)
     assert not peer.left
     peer.emit(JobStopRequested())
     await running
@@ -126,10 +126,43 @@ async def test_without_the_start_event_our_own_clock_is_the_start(
     running = asyncio.create_task(RecorderJob(context, settings, peer=peer).run())
     peer.emit(Joined("own-session"))
     await _until(lambda: api.statuses)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # a call of that length
     peer.emit(JobStopRequested())
     await running
     assert len(api.posts) == 1
+
+
+async def test_an_end_by_a_server_whose_clock_has_jumped_is_now(
+    peer, api, context, settings, tmp_path
+) -> None:
+    running = await _started(peer, api, context, settings)
+    await peer.until_call_s(0.5)
+    peer.emit(JobStateChanged(JobKind.RECORDING, 900, 1000, 3_601_000, ""))
+    await running
+    assert 0.3 < read_mp4(_save(api, tmp_path)).audio_duration_s < 20
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600], ids=["ahead", "behind"])
+async def test_a_start_by_a_server_whose_clock_has_jumped_is_ours(
+    peer, api, context, settings, tmp_path, jump_s: int
+) -> None:
+    peer.zero_ns += jump_s * 1_000_000_000
+    running = await _started(peer, api, context, settings)
+    await asyncio.sleep(0.5)  # a call of that length
+    peer.emit(JobStopRequested())
+    await running
+    assert 0.3 < read_mp4(_save(api, tmp_path)).audio_duration_s < 20
+
+
+async def test_a_call_that_everybody_left_without_a_word_is_ended_and_published(
+    peer, api, context, settings, monkeypatch
+) -> None:
+    monkeypatch.setattr("jobs.recorder.watchdogs.ALONE_NS", 1)
+    monkeypatch.setattr("jobs.recorder.vigil._LOOK_EVERY_S", 0.2)
+    running = await _started(peer, api, context, settings)
+    await running
+    assert len(api.posts) == 1
+    assert context.metrics["tasks"] > 0
 
 
 @pytest.mark.parametrize(
@@ -145,7 +178,7 @@ async def test_however_the_call_ends_what_was_recorded_is_published(
     peer, api, context, settings, end
 ) -> None:
     running = await _started(peer, api, context, settings)
-    await asyncio.sleep(0.2)
+    await peer.until_call_s(0.2)
     end(peer, context)
     await running
     assert len(api.posts) == 1
@@ -174,7 +207,7 @@ async def test_a_disk_that_fails_while_the_end_is_slow_costs_only_what_comes_aft
 
     monkeypatch.setattr(Recording, "finish", fail_at_the_end)
     running = await _started(peer, api, context, settings)
-    await asyncio.sleep(0.3)  # a call of that length
+    await peer.until_call_s(0.3)
     peer.emit(JobStopRequested())
     with pytest.raises(RecordingCutShort):
         await running
@@ -199,12 +232,24 @@ async def test_a_refused_join_is_a_failed_start_with_its_reason(
     assert not settings.directory.exists()
 
 
+@pytest.mark.documents("an-encoder-that-does-not-start")
+async def test_encoders_that_do_not_come_up_are_a_failed_start(
+    context, settings, monkeypatch, documented
+) -> None:
+    monkeypatch.setattr(job_module, "_ENCODER_TIMEOUT_S", 0)
+    with ThreadPoolExecutor(1) as thread, pytest.raises(StartFailed) as late:
+        await RecorderJob(context, settings)._start_encoders(thread, "libx264")
+    documented("an-encoder-that-does-not-start", str(late.value))
+
+
+@pytest.mark.documents("not-in-the-call-in-time")
 async def test_nobody_in_the_call_within_the_limit_is_a_failed_start(
-    peer, context, settings, monkeypatch
+    peer, context, settings, monkeypatch, documented
 ) -> None:
     monkeypatch.setattr(job_module, "_START_TIMEOUT_S", 0.1)
-    with pytest.raises(StartFailed, match="not in the call within"):
+    with pytest.raises(StartFailed) as late:
         await RecorderJob(context, settings, peer=peer).run()
+    documented("not-in-the-call-in-time", str(late.value))
 
 
 async def test_a_bad_token_shows_before_the_join(peer, api, context, settings, monkeypatch) -> None:
@@ -225,19 +270,20 @@ async def test_a_directory_that_cannot_be_made_is_a_failed_start(peer, context, 
 async def test_refused_publication_keeps_everything(peer, api, context, settings) -> None:
     api.publish_error = ApiError("refused with HTTP 403", status=403, retryable=False)
     running = await _started(peer, api, context, settings)
-    await asyncio.sleep(0.2)
+    await peer.until_call_s(0.2)
     peer.emit(JobStopRequested())
     with pytest.raises(ApiError):
         await running
     kept = {path.name for path in settings.directory.iterdir()}
-    assert kept == {"job.json", "recording.mp4", "publication.json"}
+    assert kept == {"job.json", "recording.mp4", "publication.json", "reserve"}
     assert read_mp4(settings.directory / "recording.mp4").index_in_front
     document = json.loads((settings.directory / "job.json").read_text())
     assert settings.auth_token not in json.dumps(document)
 
 
+@pytest.mark.documents("no-time-to-finish")
 async def test_a_second_signal_keeps_everything_for_salvage(
-    peer, api, context, settings, monkeypatch
+    peer, api, context, settings, monkeypatch, documented
 ) -> None:
     never = asyncio.Event()
 
@@ -246,12 +292,13 @@ async def test_a_second_signal_keeps_everything_for_salvage(
 
     monkeypatch.setattr(api, "create_upload", hang)
     running = await _started(peer, api, context, settings)
-    await asyncio.sleep(0.2)  # a call of that length
+    await peer.until_call_s(0.2)
     context.shutdown.request()
     await _until(lambda: (settings.directory / "recording.mp4").exists())
     context.shutdown.request()
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted) as hurried:
         await running
+    documented("no-time-to-finish", str(hurried.value))
     assert (settings.directory / "recording.mp4").exists()
 
 

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+from itertools import pairwise
 
-from jobs.recorder.layout import TILE_SIZES, Box, contained, container, footer, grid
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.recorder.layout import (
+    TILE_SIZES,
+    Box,
+    column,
+    contained,
+    container,
+    footer,
+    grid,
+    main_area,
+    unit,
+)
 
 XL, L, M, S = TILE_SIZES
 
@@ -21,7 +35,8 @@ XL, L, M, S = TILE_SIZES
         (14, M, [7, 7]),
         (15, S, [9, 6]),
         (27, S, [9, 9, 9]),
-        (28, S, [9, 9, 9, 1]),
+        (28, S, [9, 9, 9, 1]),  # over the margins
+        (36, S, [9, 9, 9, 9]),
     ],
 )
 def test_the_largest_tiles_that_fit_are_used(count: int, size: object, rows: list[int]) -> None:
@@ -68,3 +83,66 @@ def test_a_shared_screen_is_contained_and_centred_on_even_pixels(
     assert abs(box.left - shown.left) <= 2
     assert abs(box.top - shown.top) <= 2
     assert (box.width, box.height) == (shown.width, shown.height)
+
+
+def test_a_larger_picture_shows_what_1080p_shows() -> None:
+    small, large = grid(9, width=1920, height=1080), grid(9, width=3840, height=2160)
+    assert [(b.left * 2, b.top * 2, b.width * 2, b.height * 2) for b in small.boxes] == [
+        (b.left, b.top, b.width, b.height) for b in large.boxes
+    ]
+    assert large.size.name == 2 * small.size.name
+    assert footer(3840, 2160).height == 64
+    assert unit(1280, 720) == unit(1920, 1080) == unit(1280, 2160) == 1
+
+
+even_widths = st.integers(1280 // 2, 3840 // 2).map(lambda half: 2 * half)
+even_heights = st.integers(720 // 2, 2160 // 2).map(lambda half: 2 * half)
+
+
+@given(st.integers(1, 200), even_widths, even_heights)
+@settings(max_examples=300, deadline=None)
+def test_no_tile_is_cut_off_or_lies_over_another(count: int, width: int, height: int) -> None:
+    places = grid(count, width=width, height=height)
+    room = container(width, height)
+    assert len(places.boxes) == count
+    for box in places.boxes:
+        assert all(value % 2 == 0 for value in (box.left, box.top, box.width, box.height))
+        assert box.left >= room.left
+        assert box.right <= room.right
+        assert box.top >= 0
+        assert box.bottom <= room.bottom
+    for before, after in pairwise(places.boxes):
+        assert after.left >= before.right or after.top >= before.bottom
+    assert places.size.avatar >= 30
+
+
+@given(st.integers(1, 200), even_widths, even_heights)
+@settings(max_examples=100, deadline=None)
+def test_what_is_in_a_tile_has_room_in_it(count: int, width: int, height: int) -> None:
+    size = grid(count, width=width, height=height).size
+    below = size.name_lines * size.name_line + (size.host_line if size.host_below else 0)
+    assert size.padding + size.avatar + size.gap + below <= size.height
+    assert size.avatar + 2 * size.ring <= size.width
+    assert size.padding >= size.ring - 1
+    assert 2 * size.badge <= size.avatar
+    assert size.name >= 8
+
+
+@given(even_widths, even_heights, st.integers(16, 5000), st.integers(16, 5000))
+@settings(max_examples=200, deadline=None)
+def test_any_screen_is_shown_whole(width: int, height: int, across: int, down: int) -> None:
+    box, area = contained(across, down, width=width, height=height), main_area(width, height)
+    assert box.left >= 0
+    assert box.top >= 0
+    assert box.right <= area.right
+    assert box.bottom <= area.bottom
+    assert max(box.width / area.width, box.height / area.height) > 0.99
+    assert all(value % 2 == 0 for value in (box.left, box.top, box.width, box.height))
+
+
+@given(even_widths, even_heights)
+@settings(max_examples=50, deadline=None)
+def test_the_column_is_above_the_footer(width: int, height: int) -> None:
+    box = column(width, height)
+    assert 0 <= box.top < box.bottom <= footer(width, height).top
+    assert box.right < width / 2

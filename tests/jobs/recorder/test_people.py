@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import pytest
+from PIL import Image
 
 from callclient.plugin_api import ApiError, UserProfile
 from jobs.recorder.people import People
@@ -46,7 +48,7 @@ async def test_nobody_is_invisible_for_lack_of_an_answer(people) -> None:
 
 
 async def test_first_sight_is_once() -> None:
-    people = People(None, channel_id="c", on_found=lambda: None)  # type: ignore[arg-type]
+    people = People(None, channel_id="c", on_found=lambda: None)
     assert [people.first_sight("s") for _ in range(2)] == [True, False]
 
 
@@ -86,3 +88,24 @@ async def test_a_huge_picture_is_not_kept(api, people) -> None:
     api.images["user-alice"] = bytes(11 * 1024 * 1024)
     await people.look_up("session-alice", "user-alice")
     assert people.find("session-alice").picture == b""
+
+
+@pytest.mark.parametrize("usable", [True, False])
+async def test_a_large_picture_is_kept_small(api, people, usable: bool) -> None:
+    noise = Image.effect_noise((900, 700), 90)
+    data = io.BytesIO()
+    noise.save(data, "PNG")
+    api.images["user-alice"] = data.getvalue() if usable else bytes(300_000)
+    assert len(api.images["user-alice"]) > 128 * 1024
+    await people.look_up("session-alice", "user-alice")
+    kept = people.find("session-alice").picture
+    if not usable:
+        assert kept == b""
+    else:
+        with Image.open(io.BytesIO(kept)) as image:
+            assert image.size == (320, 320)
+
+
+async def test_the_short_name_is_kept_too(api, people) -> None:
+    await people.look_up("session-alice", "user-alice")
+    assert people.find("session-alice").short_name == "Alice T."

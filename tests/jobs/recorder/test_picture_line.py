@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from jobs.recorder.compositor import View
+from jobs.recorder.happenings import Emoji, Reaction
 from jobs.recorder.inbox import SceneChange
 from jobs.recorder.picture_line import PictureLine, SpeakingChange
 from jobs.recorder.scene import Person, Scene, Tile
@@ -16,7 +18,7 @@ from jobs.recorder.scene import Person, Scene, Tile
 ZERO_NS = 3_000_000_000
 ZERO_UTC = datetime(2026, 1, 31, 10, 5, 58, tzinfo=UTC)
 MS = 1_000_000
-ANN = Tile("s-ann", Person("u-ann", "ann"), False, None, False, False)
+ANN = Tile("s-ann", Person("u-ann", "ann"), False, None, False, 0)
 
 
 @dataclass
@@ -65,9 +67,9 @@ def run(line: PictureLine, until_ms: float) -> None:
         line.advance(at(ms))
 
 
-def test_a_call_that_stands_still_has_two_frames_a_second(line, sink) -> None:
-    run(line, 2000)
-    assert sink.times == [0, 0.5, 1.0, 1.5, 2.0]
+def test_a_call_that_stands_still_has_five_frames_a_second(line, sink) -> None:
+    run(line, 1000)
+    assert sink.times == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
 
 
 def test_a_change_is_written_at_its_own_time_however_late_it_is_processed(line, sink) -> None:
@@ -84,8 +86,9 @@ def test_many_changes_are_thinned_to_the_frame_rate_and_the_last_is_shown(
     for ms in range(10, 200, 10):
         line.push(SceneChange(at(ms), Scene((), ms)))
     line.advance(at(400))
-    gaps = np.diff(sink.times)
-    assert gaps.min() >= 0.05 - 0.0001
+    times = np.array(sink.times)
+    assert np.diff(times).min() >= 0.025 - 0.0001
+    assert (times >= np.arange(len(times)) * 0.05 - 0.0251).all(), "the rate is kept on average"
     assert compositor.views[-1].scene.participants == 190
 
 
@@ -94,7 +97,7 @@ def test_a_change_that_changes_nothing_writes_nothing(line, sink) -> None:
     line.advance(at(0))
     line.push(SceneChange(at(100), Scene((ANN,), 1)))
     line.push(SpeakingChange(at(200), "s-ann", speaking=False))
-    line.advance(at(400))
+    line.advance(at(199))
     assert sink.times == [0]
 
 
@@ -119,10 +122,28 @@ def test_the_server_s_word_on_speaking_beats_our_ear_and_muted_is_never_speaking
     assert (compositor.views[0].speaking == {"s-ann"}) == shown
 
 
+def test_nobody_speaks_whose_voice_does_not_come_whatever_the_server_told_last(
+    line, compositor
+) -> None:
+    line.push(SceneChange(at(0), Scene((replace(ANN, speaking=True),), 1)))
+    line.push(SpeakingChange(at(100), "s-ann", speaking=False, sending=True))
+    line.push(SpeakingChange(at(300), "s-ann", speaking=False, sending=False))
+    line.push(SceneChange(at(400), Scene((replace(ANN, speaking=True, host=True),), 1)))
+    line.push(SpeakingChange(at(600), "s-ann", speaking=False, sending=True))
+    run(line, 700)
+    shown = [(view.scene.tiles[0].host, bool(view.speaking)) for view in compositor.views]
+    assert list(dict.fromkeys(shown)) == [
+        (False, True),
+        (False, False),
+        (True, False),
+        (True, True),
+    ]
+
+
 def test_the_clock_moves_on_with_the_recording(line, compositor) -> None:
     run(line, 3000)
     minutes = [view.minute.minute for view in compositor.views]
-    assert minutes == [5, 5, 5, 5, 6, 6, 6]
+    assert minutes == [5] * 10 + [6] * 6
 
 
 def test_screen_pictures_are_shown_at_their_capture_time_while_their_owner_shares(
@@ -181,3 +202,150 @@ def test_a_host_that_is_too_slow_loses_pictures_and_counts_them(line, sink) -> N
     line.advance(at(5000))
     assert sink.times[1] == 4.0
     assert line.skipped_ns > 3_000 * MS
+
+
+def test_a_reaction_passes_at_its_own_time(line, sink, compositor) -> None:
+    reaction = Reaction("s-ann", Emoji("tada", "1f389"), at(70), "ann")
+    line.advance(at(0))
+    line.push(SceneChange(at(130), Scene((ANN,), 1, reactions=(reaction,))))
+    run(line, 10_300)
+    assert 0.13 in sink.times
+    assert 10.07 in sink.times
+    shown = dict(zip(sink.times, compositor.views, strict=True))
+    assert shown[10.07].scene.reactions == ()
+    assert shown[10.07].scene.tiles[0].reaction is None
+    before = max(start for start in shown if start < 10.07)
+    assert shown[before].scene.tiles[0].reaction == reaction.emoji
+
+
+def test_a_lost_connection_counts_its_seconds(line, sink, compositor) -> None:
+    line.advance(at(0))
+    line.push(SceneChange(at(200), Scene((ANN,), 1, lost_since_ns=at(70))))
+    run(line, 4300)
+    shown = {start: view.lost_s for start, view in zip(sink.times, compositor.views, strict=True)}
+    assert [shown[start] for start in (2.07, 3.07, 4.07)] == [2, 3, 4]
+    assert shown[max(start for start in shown if start < 2.07)] is None
+
+
+def test_cameras_are_shown_at_their_capture_time_and_give_way_when_silent(
+    line, sink, compositor, vp8
+) -> None:
+    line.push(SceneChange(at(0), Scene((replace(ANN, camera=True),), 1)))
+    line.advance(at(0))
+    line.push_camera("t1", "s-ann", vp8().frame(90, at(110), key=True))
+    run(line, 4600)
+    with_camera = [
+        start for start, view in zip(sink.times, compositor.views, strict=True) if view.cameras
+    ]
+    assert with_camera[0] == 0.11
+    assert max(with_camera) < 4.11
+    assert 4.11 in sink.times
+
+
+def share(line, vp8, times_ms, *, size: tuple[int, int] = (640, 360), track: str = "t1"):
+    """Pictures of a shared screen, each of another brightness, captured at those times."""
+    source = vp8(*size)
+    for number, ms in enumerate(times_ms):
+        luma = 30 + 40 * (number % 5)
+        line.push_screen(track, "s-ann", source.frame(luma, at(ms), key=number == 0))
+        line.advance(at(ms - 500))
+
+
+@pytest.fixture
+def shared(line):
+    line.push(SceneChange(at(-10), Scene((ANN,), 1, "s-ann")))
+    return line
+
+
+@pytest.mark.parametrize("per_second", [5, 10, 15, 20])
+def test_a_source_no_faster_than_the_file_keeps_its_own_times(
+    shared, sink, vp8, per_second
+) -> None:
+    times_ms = [1000 + n * 1000 / per_second for n in range(2 * per_second)]
+    share(shared, vp8, times_ms)
+    run(shared, 3500)
+    own = [t for t in sink.times if 1.0 <= t < 3.0]
+    assert own == pytest.approx([ms / 1000 for ms in times_ms], abs=0.0002)
+
+
+def test_a_source_whose_times_waver_keeps_them(shared, sink, vp8) -> None:
+    times_ms = [1000 + 50 * n + (8 if n % 2 else -8) for n in range(40)]
+    share(shared, vp8, times_ms)
+    run(shared, 3200)
+    assert [round(t * 1000) for t in sink.times if 0.9 < t < 3] == times_ms
+
+
+@pytest.mark.parametrize("per_second", [24, 30, 60])
+def test_a_faster_source_fills_the_asked_rate_and_is_at_most_a_frame_late(
+    shared, sink, compositor, vp8, per_second
+) -> None:
+    share(shared, vp8, [1000 + n * 1000 / per_second for n in range(3 * per_second)])
+    run(shared, 4000)
+    times = [t for t in sink.times if 1.1 <= t < 3.9]
+    assert len(times) == pytest.approx(20 * 2.8, abs=1.5)
+    for start, view in zip(sink.times, compositor.views, strict=True):
+        if 1.0 <= start < 3.9:
+            assert view.screen is not None
+            assert -0.001 <= start - (view.screen.time_ns - ZERO_NS) / 1e9 <= 0.05
+
+
+def test_a_screen_that_stands_still_costs_five_frames_a_second(shared, sink, vp8) -> None:
+    share(shared, vp8, [1000])
+    run(shared, 5000)
+    assert [t for t in sink.times if t >= 1.0] == pytest.approx([1.0 + n / 5 for n in range(21)])
+
+
+def test_a_window_that_is_resized_in_mid_share_is_shown_in_each_size(
+    shared, sink, compositor, vp8
+) -> None:
+    share(shared, vp8, [1000, 1100])
+    share(shared, vp8, [1200, 1300], size=(360, 640))
+    share(shared, vp8, [1400], size=(1280, 720))
+    run(shared, 1500)
+    shown = {
+        start: (view.screen.frame.width, view.screen.frame.height)
+        for start, view in zip(sink.times, compositor.views, strict=True)
+        if view.screen is not None
+    }
+    assert shown[1.1] == (640, 360)
+    assert shown[1.2] == shown[1.3] == (360, 640)
+    assert shown[1.4] == (1280, 720)
+
+
+def test_two_shares_in_a_row_are_shown_each_from_its_first_picture(
+    line, sink, compositor, vp8
+) -> None:
+    ben = replace(ANN, session_id="s-ben")
+    line.push(SceneChange(at(0), Scene((ANN, ben), 2, "s-ann")))
+    share(line, vp8, [100, 600])
+    line.push(SceneChange(at(1000), Scene((ANN, ben), 2, "s-ben")))
+    line.end_track("t1")
+    line.push_screen("t2", "s-ben", vp8(320, 180).frame(90, at(1300), key=True))
+    run(line, 1500)
+    widths = {
+        start: None if view.screen is None else view.screen.frame.width
+        for start, view in zip(sink.times, compositor.views, strict=True)
+    }
+    assert (widths[0.6], widths[1.0], widths[1.3]) == (640, None, 320)
+
+
+def test_a_limited_rate_is_kept_and_lifted_again(shared, sink, vp8) -> None:
+    shared.limit_rate(0.25)
+    share(shared, vp8, [n * 50 for n in range(1, 80)])
+    assert len([t for t in sink.times if 1 <= t < 3]) == pytest.approx(10, abs=1)
+    shared.limit_rate(1.0)
+    share(shared, vp8, [n * 50 for n in range(80, 140)])
+    assert len([t for t in sink.times if 4.5 <= t < 6.4]) == pytest.approx(38, abs=1)
+
+
+def test_two_frames_a_second_stay_whatever_the_limit(shared, sink) -> None:
+    shared.limit_rate(0.01)
+    run(shared, 3000)
+    assert sink.times == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75]
+
+
+def test_no_frame_comes_later_than_the_one_before_is_said_to_last(shared, sink, vp8) -> None:
+    share(shared, vp8, [500, 1000, 1040, 1400, 2300, 2733])
+    run(shared, 4000)
+    for (start, duration), (after, _) in pairwise(sink.written):
+        assert after <= start + duration + 0.0001

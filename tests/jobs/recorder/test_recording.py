@@ -9,18 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from callclient.receive.tracks import Codec, RemoteTrack, TrackSource
-from jobs.recorder.compositor import Compositor
+from callclient.receive.latency import RECORDING
+from callclient.receive.tracks import Codec, EncodedFrame, RemoteTrack, TrackSource
+from jobs.recorder.compositor import Compositor, View
 from jobs.recorder.inbox import Inbox, SceneChange, TrackFrame, TrackOver
 from jobs.recorder.mp4 import Mp4Writer, finish_mp4
-from jobs.recorder.recording import Recording, RecordingLoop
+from jobs.recorder.planes import Planes
+from jobs.recorder.recording import LATENCY_NS, Recording, RecordingLoop
 from jobs.recorder.scene import Person, Scene, Tile
 from testbed.analysis.media import iter_pictures, luma, read_sound
 from testbed.analysis.mp4_structure import read_mp4
 
 ZERO_NS = 7_000_000_000
 UTC_ZERO = datetime(2026, 1, 31, 10, 5, tzinfo=UTC)
-ANN = Tile("s-ann", Person("u-ann", "ann"), False, None, False, False)
+ANN = Tile("s-ann", Person("u-ann", "ann"), False, None, False, 0)
 SHARED = Scene((ANN,), 1, "s-ann")
 
 
@@ -135,13 +137,53 @@ def test_a_screen_without_key_frame_asks_its_track(recording, vp8) -> None:
 
 
 def test_a_full_inbox_loses_the_oldest_and_counts() -> None:
-    inbox = Inbox()
+    inbox, voice = Inbox(), track(TrackSource.VOICE)
     for number in range(32_768 + 5):
-        inbox.put(SceneChange(number, Scene()))
+        inbox.put(TrackFrame(voice, EncodedFrame(b"", number, 0, True, 0)))
     assert inbox.dropped == 5
     oldest = inbox.get()
-    assert isinstance(oldest, SceneChange)
-    assert oldest.time_ns == 5
+    assert isinstance(oldest, TrackFrame)
+    assert oldest.frame.time_ns == 5
+
+
+def test_an_overflow_costs_neither_the_newest_scene_nor_the_end_of_a_track(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("jobs.recorder.inbox._CAPACITY", 4)
+    inbox, voice = Inbox(), track(TrackSource.VOICE)
+    inbox.put(SceneChange(1, Scene()))
+    inbox.put(SceneChange(2, SHARED))
+    inbox.put(TrackOver(voice))
+    frames = [TrackFrame(voice, EncodedFrame(b"", number, 0, True, 0)) for number in range(9)]
+    for frame in frames:
+        inbox.put(frame)
+    got = [inbox.get() for _ in range(7)]
+    assert got == [SceneChange(2, SHARED), TrackOver(voice), *frames[-4:], None]
+    assert inbox.dropped == 1 + 5
+
+
+def test_a_scene_that_was_crowded_out_is_in_the_picture_though_nothing_follows(
+    tmp_path: Path, settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A burst of packets after the last change of an hour."""
+    monkeypatch.setattr("jobs.recorder.inbox._CAPACITY", 4)
+    views = Views()
+    writer = Mp4Writer(tmp_path / "part.mp4", settings)
+    recording = Recording(writer, views, settings, zero_ns=ZERO_NS, zero_utc=UTC_ZERO)
+    inbox, voice = Inbox(), track(TrackSource.VOICE)
+    loop = RecordingLoop(
+        recording,
+        inbox,
+        interval_s=0.05,
+        on_blocked=lambda track: None,
+        on_figures=lambda figures: None,
+    )
+    inbox.put(SceneChange(ZERO_NS + 1, Scene((ANN,), 1)))
+    for number in range(9):
+        inbox.put(TrackFrame(voice, EncodedFrame(b"", ZERO_NS + number, 0, True, 0)))
+    loop._step(ZERO_NS)
+    loop._step(ZERO_NS + 1_000_000_000)
+    assert [view.scene.participants for view in views.seen] == [0, 1, 1, 1, 1, 1]
 
 
 def test_the_loop_records_what_was_on_its_way_when_it_was_stopped(
@@ -169,11 +211,14 @@ def test_the_loop_records_what_was_on_its_way_when_it_was_stopped(
         on_figures=lambda figures: None,
     )
 
+    said = audio_frames(0.3, zero_ns=ZERO_NS + 600_000_000)
+    coming = [TrackFrame(track(TrackSource.VOICE), frame) for frame in said]
+
     def monotonic_ns() -> int:
         # After the stop packets come in that were said 450 ms before.
-        if now == ZERO_NS + 1_050_000_000 and inbox.get() is None:
-            for frame in audio_frames(0.3, zero_ns=ZERO_NS + 600_000_000):
-                inbox.put(TrackFrame(track(TrackSource.VOICE), frame))
+        if now >= ZERO_NS + 1_050_000_000:
+            while coming:
+                inbox.put(coming.pop(0))
         return now
 
     monkeypatch.setattr("jobs.recorder.recording.time.sleep", sleep)
@@ -184,6 +229,148 @@ def test_the_loop_records_what_was_on_its_way_when_it_was_stopped(
     finish_mp4(tmp_path / "part.mp4", tmp_path / "done.mp4")
     assert onsets(tmp_path / "done.mp4") == pytest.approx([0.6065], abs=0.012)
     assert read_mp4(tmp_path / "done.mp4").audio_duration_s == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_thread_that_stood_still_for_a_minute_loses_no_sound(
+    tmp_path: Path, settings, audio_frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk or an encoder that hangs: everything waits in the inbox, far more than the mixer holds."""
+    writer = Mp4Writer(tmp_path / "part.mp4", settings)
+    recording = Recording(
+        writer, Compositor(1280, 720), settings, zero_ns=ZERO_NS, zero_utc=UTC_ZERO
+    )
+    inbox, now = Inbox(), ZERO_NS + 62_000_000_000
+    monkeypatch.setattr("jobs.recorder.recording.time.monotonic_ns", lambda: now)
+    voice = track(TrackSource.VOICE)
+    for second in range(0, 60, 6):
+        for frame in audio_frames(0.3, zero_ns=ZERO_NS + second * 10**9 + 500_000_000):
+            inbox.put(TrackFrame(voice, frame))
+    figures: list[dict[str, float]] = []
+    loop = RecordingLoop(
+        recording,
+        inbox,
+        interval_s=0.05,
+        on_blocked=lambda track: None,
+        on_figures=figures.append,
+    )
+    loop.stop(ZERO_NS + 60_000_000_000)
+    loop.run()
+    finish_mp4(tmp_path / "part.mp4", tmp_path / "done.mp4")
+    assert onsets(tmp_path / "done.mp4") == pytest.approx(
+        [second + 0.5065 for second in range(0, 60, 6)], abs=0.012
+    )
+    assert figures[-1]["audio_dropped_s"] == figures[-1]["audio_late_s"] == 0
+    assert read_mp4(tmp_path / "done.mp4").audio_duration_s == pytest.approx(60, abs=0.03)
+
+
+def test_after_an_overflow_a_screen_begins_anew_with_a_key_frame_instead_of_damage(
+    recording, vp8, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.recorder.inbox._CAPACITY", 4)
+    inbox, screen, source, asked = Inbox(), track(TrackSource.SCREEN), vp8(), []
+    loop = RecordingLoop(
+        recording, inbox, interval_s=0.05, on_blocked=asked.append, on_figures=lambda figures: None
+    )
+
+    def come(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            frame = source.frame(9 * number, ZERO_NS + number * 10_000_000, key=number == 0)
+            inbox.put(TrackFrame(screen, frame))
+        loop._step(ZERO_NS)
+
+    inbox.put(SceneChange(ZERO_NS, SHARED))
+    come(0, 3)
+    assert (inbox.dropped, asked) == (0, [])
+    come(3, 5)
+    assert (inbox.dropped, asked) == (1, [screen])
+
+
+def test_a_wall_clock_that_is_set_back_and_forward_changes_nothing(
+    recording, finished, audio_frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([0.0, 4e9] * 10_000)
+    monkeypatch.setattr("time.time", lambda: next(times))
+    for start_s in (0.5, 1.5):
+        for frame in audio_frames(0.2, zero_ns=ZERO_NS + round(start_s * 1e9)):
+            recording.take(TrackFrame(track(TrackSource.VOICE), frame))
+    path = finished(2.0)
+    assert onsets(path) == pytest.approx([0.5065, 1.5065], abs=0.012)
+    assert read_mp4(path).video_duration_s == pytest.approx(2.0, abs=0.02)
+
+
+def test_the_recording_stays_farther_behind_than_packets_are_waited_for() -> None:
+    wait_s = max(RECORDING.audio_wait_s, RECORDING.video_wait_s)
+    assert wait_s + 0.1 <= LATENCY_NS / 1e9, "or what was waited for comes too late for the mix"
+
+
+def test_a_host_that_is_too_slow_gets_fewer_pictures_and_says_so(
+    tmp_path: Path, settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every picture takes a tenth of a second to make; twenty are asked for."""
+    now, told, inbox = ZERO_NS + LATENCY_NS, [ZERO_NS], Inbox()
+    recording = Recording(
+        Mp4Writer(tmp_path / "part.mp4", settings),
+        Slow(lambda: spend(100)),
+        settings,
+        zero_ns=ZERO_NS,
+        zero_utc=UTC_ZERO,
+    )
+
+    def spend(ms: int) -> None:
+        nonlocal now
+        now += ms * 1_000_000
+
+    def wait(event: object, seconds: float) -> bool:
+        spend(50)
+        if now > ZERO_NS + 30_000_000_000:
+            loop.stop(now)
+        for at_ns in range(told[-1] + 50_000_000, now, 50_000_000):
+            told.append(at_ns)  # somebody comes or goes all the time
+            inbox.put(SceneChange(at_ns, Scene((), len(told))))
+        return now > ZERO_NS + 30_000_000_000
+
+    def sleep(seconds: float) -> None:
+        spend(50)
+
+    monkeypatch.setattr("jobs.recorder.recording.time.monotonic_ns", lambda: now)
+    monkeypatch.setattr("jobs.recorder.recording.time.sleep", sleep)
+    monkeypatch.setattr("jobs.recorder.recording.threading.Event.wait", wait)
+    figures: list[dict[str, float]] = []
+    loop = RecordingLoop(
+        recording,
+        inbox,
+        interval_s=0.05,
+        on_blocked=lambda track: None,
+        on_figures=figures.append,
+    )
+    loop.run()
+    assert figures[-1]["pace_level"] == 2, "five pictures a second fit"
+    assert figures[-1]["frames_written"] < 30 * 8
+    assert figures[-1]["picture_skipped_s"] < 5
+
+
+class Views(Compositor):
+    """A compositor that keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(1280, 720)
+        self.seen: list[View] = []
+
+    def compose(self, view: View) -> Planes:
+        self.seen.append(view)
+        return super().compose(view)
+
+
+class Slow(Compositor):
+    """A compositor that takes its time."""
+
+    def __init__(self, spend) -> None:
+        super().__init__(1280, 720)
+        self._spend = spend
+
+    def compose(self, view: View) -> Planes:
+        self._spend()
+        return super().compose(view)
 
 
 def test_frames_shifted_by_a_fault_are_seen_as_shifted(recording, finished, audio_frames) -> None:

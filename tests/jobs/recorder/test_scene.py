@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Set
 
+import pytest
+
 from callclient.state import CallState
-from jobs.recorder.scene import Person, Scene, build_scene, display_name
+from jobs.recorder.happenings import Emoji, Notice, Reaction
+from jobs.recorder.scene import Person, Scene, build_scene, display_name, short_name
 
 
 def state_of(**users: str) -> CallState:
@@ -73,3 +76,50 @@ def test_names_are_both_names_or_the_username() -> None:
     assert display_name("Ann", "Ash", "ann") == "Ann Ash"
     assert display_name("Ann", "", "ann") == "ann"
     assert display_name("", "Ash", "ann") == "ann"
+
+
+def test_who_reacts_comes_before_who_does_not_among_the_muted_and_the_unmuted() -> None:
+    state = state_of(s1="ann", s2="ben", s3="cid", s4="dan")
+    state.update("s4", muted=False)
+    reactions = (Reaction("s3", Emoji("x"), 10), Reaction("s2", Emoji("x"), 20))
+    scene = build_scene(
+        state,
+        person_of=lambda s: Person(s, state.participants[s].user_id),
+        heard_by_server=lambda _: False,
+        reactions=reactions,
+    )
+    assert order(scene.at(20)) == ["s4", "s3", "s2", "s1"]
+    assert order(scene.at(10 * 1_000_000_000 + 10)) == ["s4", "s2", "s1", "s3"]
+    assert order(scene.at(11 * 1_000_000_000)) == ["s4", "s1", "s2", "s3"]
+
+
+def test_a_name_that_is_not_known_yet_hides_what_its_owner_does() -> None:
+    state = state_of(s1="ann")
+    scene = build_scene(
+        state,
+        person_of=lambda _: None,
+        heard_by_server=lambda _: False,
+        reactions=(Reaction("s1", Emoji("x"), 1),),
+        notices=(Notice("s1", "is now the host", 1),),
+    )
+    assert (scene.reactions, scene.notices) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("unified", "literal", "text"),
+    [
+        ("1f389", "", "🎉"),
+        ("1f468-200d-1f680", "x", "👨\u200d🚀"),
+        ("", "🎉", "🎉"),
+        ("zz", "", ""),
+        ("110000", "", ""),
+        ("1f389-" * 40 + "1f389", "", "🎉" * 16),
+    ],
+)
+def test_emoji_are_told_by_code_points(unified: str, literal: str, text: str) -> None:
+    assert Emoji("x", unified, literal).text == text
+
+
+def test_short_names_hide_the_last_name() -> None:
+    assert short_name("Ann", "Ash", "ann") == "Ann A."
+    assert short_name("Ann", "", "ann") == "ann"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
+import av
 import numpy as np
 
+from callclient.receive.tracks import Codec, EncodedFrame
 from jobs.recorder.screen import ScreenTrack
 
 
@@ -52,7 +55,10 @@ def test_garbage_is_counted_and_asks_for_a_key_frame(vp8) -> None:
     good = source.frame(50, 0, key=True)
     track.push(good)
     track.push(replace(good, payload=b"\x00" * 40, time_ns=1))
+    track.push(source.frame(60, 2))
+    assert lumas(track, 1) is not None
     assert track.frames_broken == 1
+    assert track.next_time_ns() is None
     assert track.wants_key_frame
 
 
@@ -61,3 +67,32 @@ def test_pictures_that_wait_are_bounded(vp8) -> None:
     for number in range(100):
         track.push(source.frame(number, number, key=number == 0))
     assert track.next_time_ns() == 100 - 64
+
+
+def test_a_screen_that_goes_on_in_another_codec_is_decoded_from_its_next_key_frame(vp8) -> None:
+    track = ScreenTrack()
+    track.push(vp8().frame(120, 1, key=True))
+    encoder = av.CodecContext.create("libsvtav1", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 64, 96, "yuv420p"
+    encoder.time_base = Fraction(1, 10)
+    encoder.options = {"preset": "13", "svtav1-params": "pred-struct=1:rc=0:lp=1"}
+    units = []
+    for number in range(2):
+        picture = av.VideoFrame(64, 96, "yuv420p")
+        picture.pts = number
+        for plane in picture.planes:
+            plane.update(bytes([90]) * plane.buffer_size)
+        units += encoder.encode(picture)
+    units += encoder.encode(None)
+    key, delta = [
+        EncodedFrame(bytes(unit), 2 + number, 0, number == 0, 0, codec=Codec.AV1)
+        for number, unit in enumerate(units)
+    ]
+    track.push(delta)
+    assert track.wants_key_frame
+    track.push(key)
+    track.push(delta)
+    newest = track.take(10)
+    assert newest is not None
+    assert (newest.frame.width, newest.frame.height) == (64, 96)
+    assert track.frames_decoded == 3

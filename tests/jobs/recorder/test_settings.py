@@ -65,26 +65,76 @@ def test_presets_and_format_are_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"SITE_URL": ""}, "SiteURL cannot be empty"),
-        ({"SITE_URL": "ftp://h"}, 'SiteURL parsing failed: invalid scheme "ftp"'),
-        ({"SITE_URL": "http://h/x"}, 'SiteURL parsing failed: invalid path "/x"'),
+        pytest.param(
+            {"SITE_URL": ""},
+            "SiteURL cannot be empty",
+            marks=pytest.mark.documents("a-job-without-its-id/2"),
+        ),
+        pytest.param(
+            {"SITE_URL": "https:///"},
+            "SiteURL parsing failed: no host",
+            marks=pytest.mark.documents("a-site-url-without-a-host"),
+        ),
+        pytest.param(
+            {"SITE_URL_ALLOWED": "perhaps"},
+            "SITE_URL_ALLOWED='perhaps': should be true or false",
+            marks=pytest.mark.documents("a-setting-that-is-neither-true-nor-false"),
+        ),
+        pytest.param(
+            {"COPIES_URL": "ftp://store"},
+            "COPIES_URL: the address of copies should be file:///DIRECTORY or s3://BUCKET[/PREFIX]",
+            marks=pytest.mark.documents("an-address-of-copies-that-no-job-can-use"),
+        ),
+        pytest.param(
+            {"SITE_URL": "ftp://h"},
+            'SiteURL parsing failed: invalid scheme "ftp"',
+            marks=pytest.mark.documents("a-site-url-of-another-scheme"),
+        ),
+        pytest.param(
+            {"SITE_URL": "http://h/x"},
+            'SiteURL parsing failed: invalid path "/x"',
+            marks=pytest.mark.documents("a-site-url-with-a-sub-path"),
+        ),
         ({"CALL_ID": ""}, "CallID cannot be empty"),
-        ({"CALL_ID": "x"}, "CallID parsing failed"),
+        pytest.param(
+            {"CALL_ID": "x"},
+            "CallID parsing failed",
+            marks=pytest.mark.documents("an-id-of-another-form"),
+        ),
         ({"POST_ID": "x"}, "PostID parsing failed"),
-        ({"RECORDING_ID": ""}, "RecordingID cannot be empty"),
+        pytest.param(
+            {"RECORDING_ID": ""},
+            "RecordingID cannot be empty",
+            marks=pytest.mark.documents("a-job-without-its-id"),
+        ),
         ({"RECORDING_ID": ID.upper()}, "RecordingID parsing failed"),
         ({"AUTH_TOKEN": "x"}, "AuthToken parsing failed"),
+        pytest.param(
+            {"WIDTH": "wide"},
+            "failed to parse Width: WIDTH='wide'",
+            marks=pytest.mark.documents("a-number-that-is-none"),
+        ),
+        pytest.param(
+            {"FRAME_RATE": "1000"},
+            "FrameRate value is not valid",
+            marks=pytest.mark.documents("a-number-out-of-its-range"),
+        ),
     ],
 )
-def test_identity_is_checked_with_the_reference_s_texts(change: dict[str, str], text: str) -> None:
+def test_settings_are_checked_with_the_reference_s_texts(
+    change: dict[str, str], text: str, documented
+) -> None:
     with pytest.raises(SettingsError) as refused:
         read_settings({**BASE, **change})
     assert str(refused.value) == text
+    documented.marked(str(refused.value))
 
 
-def test_nothing_at_all_is_an_empty_config() -> None:
-    with pytest.raises(SettingsError, match=r"^config cannot be empty$"):
+@pytest.mark.documents("a-job-without-its-id/3")
+def test_nothing_at_all_is_an_empty_config(documented) -> None:
+    with pytest.raises(SettingsError) as refused:
         read_settings({})
+    documented("a-job-without-its-id/3", str(refused.value))
 
 
 def test_one_trailing_slash_of_the_site_is_removed() -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.ogg import read_pages
+from jobs.transcriber import models
 from jobs.transcriber.capture import VoicePacket
 from jobs.transcriber.engines.base import SpeechEngine
 from jobs.transcriber.engines.catalogue import find_model, load_engine
-from jobs.transcriber.ogg import read_pages
 
 DATA = Path(__file__).parent / "data"
 MODELS = Path(__file__).parents[3] / "models"
@@ -71,3 +72,13 @@ def clips() -> dict[str, Clip]:
 def engine() -> SpeechEngine:
     """The bundled model of 97 words, two workers of one thread."""
     return load_engine(find_model(MODELS, "tiny"), workers=2, threads_per_worker=1)
+
+
+@pytest.fixture(autouse=True)
+def _engines_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process for each job would take half a second of CPU; `test_engine_process` has its own."""
+
+    def load(model_dir: Path, *, restarts: object, **options: object) -> SpeechEngine:
+        return load_engine(model_dir, **options)
+
+    monkeypatch.setattr(models, "start_engine", load)

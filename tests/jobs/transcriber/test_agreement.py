@@ -97,3 +97,13 @@ def test_sure_words_far_from_the_end_can_be_committed_early() -> None:
 def test_spellings_are_compared_by_letters(one: str, other: str) -> None:
     assert key(one) == key(other)
     assert key(one) != key("x")
+
+
+def test_likely_words_are_the_sure_ones_in_front_and_stay_uncommitted() -> None:
+    agreement = LocalAgreement()
+    heard = words("we need one more")
+    heard[2] = TimedWord("one", heard[2].start_ns, heard[2].end_ns, 0.2)
+    agreement.update(heard, audio_end_ns=FAR_NS)
+    assert texts(agreement.likely(audio_end_ns=FAR_NS, min_probability=0.5)) == "we need"
+    assert texts(agreement.likely(audio_end_ns=heard[1].end_ns, min_probability=0.5)) == "we"
+    assert agreement.committed == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.transcriber.caption_lines import LineBuilder
+from jobs.transcriber.caption_lines import Line, LineBuilder
 
 
 def test_a_line_grows_until_it_is_full_then_a_new_one_begins() -> None:
@@ -53,3 +53,13 @@ def test_no_word_is_lost_and_no_line_is_too_long(batches: list[list[str]]) -> No
             latest[line.number] = line.text
     said = "".join(latest[number].replace(" ", "") for number in sorted(latest))
     assert said == "".join(word for batch in batches for word in batch)
+
+
+def test_words_to_come_are_shown_behind_the_open_line_and_not_taken_over() -> None:
+    lines = LineBuilder(max_chars=20)
+    assert lines.with_more([]) is None
+    assert lines.with_more(["so"]) == Line(0, "so")
+    lines.add(["the", "plan"])
+    assert lines.with_more(["is", "confidential", "now"]) == Line(0, "the plan is")
+    assert lines.with_more([]) == Line(0, "the plan")
+    assert lines.add(["was"]) == [Line(0, "the plan was")]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jobs.transcriber.audio import RATE_HZ
-from jobs.transcriber.caption_speaker import CaptionMessage
+from jobs.transcriber.caption_speaker import CaptionMessage, SpeakerCaptions
 from jobs.transcriber.captions import (
     TRANSCRIBER_BUSY,
     WINDOW_DROPPED,
@@ -34,6 +34,7 @@ class CountingEngine:
     def __init__(self, *, workers: int) -> None:
         self.info = EngineInfo("fake", "fake", "cpu", "none", workers, 1, multilingual=False)
         self.fails = False
+        self.probability = 0.9
 
     def hypothesise(self, audio, *, language, context_s, complete) -> Recognition:
         if self.fails:
@@ -43,7 +44,7 @@ class CountingEngine:
             at = np.flatnonzero(np.round(audio * 1000).astype(int) == number)
             whole = len(at) >= round(WORD_S * RATE_HZ) - 2
             text = f"w{number}" if whole else f"half{len(at)}"
-            words.append(Word(text, at[0] / RATE_HZ, (at[-1] + 1) / RATE_HZ, 0.9))
+            words.append(Word(text, at[0] / RATE_HZ, (at[-1] + 1) / RATE_HZ, self.probability))
         return Recognition(tuple(words), "en")
 
     def transcribe(self, audio, *, language) -> Recognition:
@@ -143,6 +144,43 @@ async def test_every_word_is_shown_once_whole_and_soon() -> None:
     for at_s, message in room.messages:
         assert 0 < at_s - message.spoken_until_ns / 1e9 < 1.3
     assert room.messages[-1][1].final
+
+
+async def test_likely_words_are_shown_at_once_and_doubtful_ones_when_they_are_confirmed() -> None:
+    shown_s = {}
+    for probability in (0.9, 0.3):
+        room = make_room(options=CaptionOptions(step_s=0.7))
+        room.engine.probability = probability
+        await _run(room, room.speak("a", words=12))
+        assert room.said("a") == _expected(12)
+        begun_s = room.messages[0][1].spoken_until_ns / 1e9
+        shown_s[probability] = [
+            next(at_s for at_s, m in room.messages if f"w{number}" in m.text.split()) - begun_s
+            for number in range(1, 12)
+        ]
+    gained_s = np.subtract(shown_s[0.3], shown_s[0.9])
+    assert np.median(gained_s) >= 0.3
+
+
+async def test_a_likely_word_that_is_heard_otherwise_later_is_corrected_in_its_line() -> None:
+    speaker = SpeakerCaptions("a", cut_after_s=10, max_backlog_s=20)
+    silence = np.zeros(2 * RATE_HZ, np.float32)
+    speaker.hear(UtteranceStarted(0, 0, silence), now_s=0)
+
+    def understood(text: str) -> list[str]:
+        words = tuple(
+            Word(word, n * 0.3, (n + 1) * 0.3, 0.9) for n, word in enumerate(text.split())
+        )
+        snapshot = speaker.take(now_s=0, merge=False)
+        messages = speaker.understood(snapshot, Recognition(words, "en"))
+        assert {message.line for message in messages} <= {0}
+        return [message.text for message in messages]
+
+    assert understood("the bud") == ["the bud"]
+    assert understood("the") == []  # not taken back: it may come again
+    assert understood("the budget") == ["the budget"]
+    speaker.hear(UtteranceEnded(0, 1_500_000_000, 1_900_000_000), now_s=0)
+    assert understood("the budget") == ["the budget"]
 
 
 async def test_shown_words_never_change() -> None:
@@ -265,3 +303,50 @@ async def test_a_failing_engine_costs_that_utterance_only() -> None:
     await asyncio.sleep(1)
     assert room.said("a") == _expected(5, 20)
     scheduling.cancel()
+
+
+async def test_a_slow_machine_is_strained_and_the_final_text_gives_way() -> None:
+    quick, slow = make_room(cost_s=0.05), make_room(cost_s=1.5, workers=1)
+    strained: list[bool] = []
+
+    async def look(room: Room) -> None:
+        for _ in range(60):
+            await asyncio.sleep(0.1)
+            strained.append(room.board.strained)
+
+    await _run(quick, quick.speak("a", words=12), look(quick))
+    assert not any(strained)
+    await _run(slow, slow.speak("a", words=12), slow.speak("b", words=12), look(slow))
+    assert any(strained)
+
+
+async def test_under_load_those_who_go_on_still_get_captions_but_less_often() -> None:
+    room = make_room(cost_s=0.02)
+    room.board._shedder.observe(1.5, now_s=asyncio.get_running_loop().time())
+    await _run(room, room.speak("a", words=10), settle_s=0)  # 4 s, and calm only after five
+    partials = [at for at, (final, _) in enumerate(room.order) if not final]
+    assert 1 <= len(partials) <= 2
+    assert room.board.level == 1
+
+
+def test_a_doubtful_final_text_is_heard_again_in_full_context() -> None:
+    heard: list[float] = []
+
+    class Doubter(CountingEngine):
+        def hypothesise(self, audio, *, language, context_s, complete) -> Recognition:
+            heard.append(context_s)
+            return Recognition((Word("hm", 0, 1, 0.2),), "en", mean_log_probability=-2.0)
+
+    board = CaptionBoard(
+        Doubter(workers=1),
+        options=CaptionOptions(context_s=12.0),
+        publish=lambda message: None,
+        report_metric=lambda name, session_id: None,
+    )
+    board.hear("a", UtteranceStarted(0, 0, np.zeros(RATE_HZ, np.float32)), now_s=0)
+    board.next_job(0).run()
+    assert heard == [12.0]  # what goes on is heard again anyway
+    board.hear("a", UtteranceEnded(0, 10**9, 10**9), now_s=1)
+    board._speakers["a"].busy = False
+    board.next_job(1).run()
+    assert heard == [12.0, 12.0, 30.0]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from jobs.transcriber.document import cues_of
 from jobs.transcriber.formats.cues import Cue, display_name
+from jobs.transcriber.formats.markdown import render_markdown
+from jobs.transcriber.formats.srt import render_srt
 from jobs.transcriber.formats.text import TextOptions, render_text
 from jobs.transcriber.formats.webvtt import render_webvtt
 
@@ -105,3 +108,44 @@ def test_the_limits_are_settings() -> None:
 )
 def test_display_names(first: str, last: str, username: str, shown: str) -> None:
     assert display_name(first, last, username) == shown
+
+
+def test_overlapping_speech_is_interleaved_by_start_and_both_times_are_kept() -> None:
+    cues = [Cue(1000, 9000, ADA, "long"), Cue(4000, 5000, BOB, "no"), Cue(2000, 3000, BOB, "well")]
+    assert render_webvtt(cues, omit_speaker=True) == (
+        "WEBVTT\n\n00:00:01.000 --> 00:00:09.000\nlong\n\n"
+        "00:00:02.000 --> 00:00:03.000\nwell\n\n00:00:04.000 --> 00:00:05.000\nno\n"
+    )
+    assert render_text(cues) == (
+        "00:00:01 -> 00:00:09\nAda Lovelace\nlong\n\n00:00:02 -> 00:00:05\nBob\nwell no\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["שלום עולם", "مرحبا", "こんにちは", "नमस्ते", "👋🏽 ok"])
+def test_any_script_comes_through_as_it_is(text: str) -> None:
+    cues = [Cue(0, 1000, "Zoë", text)]
+    assert f"<v Zoë>(Zoë) {text}\n" in render_webvtt(cues)
+    assert f"Zoë\n{text}\n" in render_text(cues)
+    assert f"Zoë: {text}\n" in render_srt(cues)
+    assert f"**Zoë** (00:00:00)\n\n{text}\n" in render_markdown(cues)
+
+
+def test_subrip() -> None:
+    cues = [Cue(3_723_004, 3_724_000, BOB, "a --> b <i>"), Cue(1200, 3000, ADA, "Good morning")]
+    assert render_srt(cues) == (
+        "1\n00:00:01,200 --> 00:00:03,000\nAda Lovelace: Good morning\n\n"
+        "2\n01:02:03,004 --> 01:02:04,000\nBob: a -> b <i>\n"
+    )
+
+
+def test_markdown_of_what_looks_like_markdown() -> None:
+    cues = [Cue(0, 1000, "ada_l", "1. *no* list"), Cue(9000, 9500, BOB, "- # <b>")]
+    assert render_markdown(cues) == (
+        "# Transcript\n\n**ada\\_l** (00:00:00)\n\n1\\. \\*no\\* list\n\n"
+        "**Bob** (00:00:09)\n\n\\- \\# \\<b\\>\n"
+    )
+
+
+def test_a_text_of_several_lines_is_one_line_in_every_format() -> None:
+    segment = {"start_ms": 5, "end_ms": 5, "speaker": ADA, "text": " one\n\ntwo\r\n"}
+    assert cues_of({"segments": [segment]}) == [Cue(5, 6, ADA, "one two")]

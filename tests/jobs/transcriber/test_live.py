@@ -45,7 +45,7 @@ class Room:
 
     async def finish(self) -> None:
         self.listener.finish()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(25):
             await self.listener.run()
             await asyncio.gather(*self._reading)
         self.pool.shutdown()

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
-from jobs.transcriber.ogg import OggOpusWriter, page_checksum, read_pages
+from jobs.ogg import OggOpusWriter, page_checksum, read_pages
 
 
 def _stream(packets: list[bytes], *, per_call: int) -> bytes:
@@ -54,7 +54,7 @@ def test_the_checksum_is_that_of_other_writers(clips) -> None:
     assert page_checksum(first_page) == stored
 
 
-def test_ffmpeg_reads_it_without_complaint(clips: dict, tmp_path: Path) -> None:  # type: ignore[type-arg]
+def test_ffmpeg_reads_it_without_complaint(clips: dict, tmp_path: Path) -> None:
     payloads = list(clips["bob"].payloads)
     path = tmp_path / "capture.ogg"
     path.write_bytes(_stream(payloads, per_call=50))

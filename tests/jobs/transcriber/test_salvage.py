@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +14,15 @@ from callclient.plugin_api import ApiError
 from jobs import job_directory
 from jobs.publication import PublishState
 from jobs.transcriber import __main__ as command
-from jobs.transcriber import salvage
+from jobs.transcriber import models, salvage
 from jobs.transcriber.capture import TrackCapture, TrackIdentity
+from jobs.transcriber.engines.base import (
+    EngineError,
+    EngineUnavailable,
+    Recognition,
+    SpeechEngine,
+)
+from jobs.transcriber.engines.remote_options import RemoteOptions
 from jobs.transcriber.settings import TranscriberSettings
 from jobs.transcriber.speakers import SpeakerDirectory
 
@@ -41,7 +50,7 @@ def dead_job(clips, api, settings, monkeypatch: pytest.MonkeyPatch) -> Path:
     _capture(settings.directory, clips["bob"])
     speakers = SpeakerDirectory(settings.directory)
     asyncio.run(speakers.look_up(api, channel_id="c", session_id="session-bob", user_id="user-bob"))
-    monkeypatch.setattr(salvage, "PluginApi", lambda **_: api)
+    monkeypatch.setattr(salvage, "site_api", lambda _: api)
     monkeypatch.setenv("AUTH_TOKEN", ID + "n")
     return settings.directory
 
@@ -97,6 +106,7 @@ def test_what_was_uploaded_is_not_uploaded_again(api, dead_job: Path) -> None:
 
 def test_a_post_that_may_exist_is_not_made_twice(api, dead_job: Path) -> None:
     api.publish_error = ApiError("POST: no answer", status=None, retryable=True)
+    api.post_of_file_error = ApiError("GET: forbidden", status=403, retryable=False)
     assert command.main(["salvage", str(dead_job)]) == 0
     api.publish_error = None
     assert command.main(["salvage", str(dead_job)]) == 0
@@ -105,11 +115,36 @@ def test_a_post_that_may_exist_is_not_made_twice(api, dead_job: Path) -> None:
     assert dead_job.exists()
 
 
+@pytest.mark.parametrize("error", [EngineError("on purpose"), EngineUnavailable("no memory")])
+def test_when_nothing_can_be_understood_everything_stays(
+    api, dead_job: Path, engine: SpeechEngine, monkeypatch: pytest.MonkeyPatch, error: EngineError
+) -> None:
+    class Broken:
+        info = replace(engine.info, multilingual=False)
+        closed = False
+
+        def transcribe(self, audio: Any, *, language: str | None) -> Recognition:
+            raise error
+
+        def close(self) -> None:
+            self.closed = True
+
+    broken = Broken()
+    monkeypatch.setattr(models, "start_engine", lambda *_, **__: broken)
+    assert command.main(["salvage", str(dead_job)]) == 1
+    assert broken.closed
+    assert (api.uploads, api.posts) == ([], [])
+    monkeypatch.setattr(models, "start_engine", lambda *_, **__: engine)
+    assert command.main(["salvage", str(dead_job)]) == 0
+    assert "hello alice" in api.vtt
+
+
 def test_nothing_said_is_nothing_posted(api, settings, dead_job: Path) -> None:
     for path in dead_job.glob("*.ogg*"):
         path.unlink()
     assert command.main(["salvage", str(dead_job)]) == 0
     assert api.posts == []
+    assert not dead_job.exists(), "or it would be tried again for days"
 
 
 def test_another_model_can_be_chosen_and_must_exist(
@@ -141,3 +176,106 @@ def test_a_directory_that_is_no_job_is_refused_with_a_reason(
             description.write_text(json.dumps(other))
     assert command.main(["salvage", str(dead_job)]) == 2
     assert capsys.readouterr().err.strip()
+
+
+class _Service:
+    """Azure, as far as a salvage can tell; understands what the bundled model does."""
+
+    def __init__(self, engine: SpeechEngine) -> None:
+        self._engine = engine
+        self.info = replace(engine.info, name="azure", model="", remote=True)
+
+    def transcribe(self, audio: Any, *, language: str | None) -> Recognition:
+        return self._engine.transcribe(audio, language=language)
+
+    def detect_language(self, audio: Any) -> tuple[tuple[str, float], ...]:
+        return ()
+
+
+@pytest.fixture
+def azure_job(
+    dead_job: Path, settings: TranscriberSettings, engine: SpeechEngine, monkeypatch
+) -> tuple[Path, list[RemoteOptions]]:
+    """A dead job of a speech service, and with which options that is reached."""
+    told = replace(
+        settings,
+        transcribe_api="azure",
+        transcribe_api_options='{"AZURE_SPEECH_KEY": "k3y"}',
+        model_size="tiny",
+        artifacts="json",
+    )
+    job_directory.create(told, base_name="Call_X")
+    assert "k3y" not in (dead_job / "job.json").read_text()
+    reached: list[RemoteOptions] = []
+
+    def connect(options: RemoteOptions, **_: Any) -> _Service:
+        reached.append(options)
+        return _Service(engine)
+
+    monkeypatch.setattr(models, "connect_engine", connect)
+    return dead_job, reached
+
+
+def _engine_told(directory: Path) -> Any:
+    return json.loads((directory / "artifacts" / "transcript.json").read_text())["engine"]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {
+            "TRANSCRIBE_API_OPTIONS": '{"AZURE_SPEECH_KEY":"k3y","AZURE_SPEECH_REGION":"northeurope"}'
+        },
+        {
+            "TRANSCRIBE_API_OPTIONS": "null",
+            "AZURE_SPEECH_KEY": "k3y",
+            "AZURE_SPEECH_REGION": "northeurope",
+        },
+    ],
+)
+def test_a_job_of_a_speech_service_is_finished_by_it_when_its_options_are_known(
+    api, azure_job, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    directory, reached = azure_job
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert command.main(["salvage", str(directory)]) == 0
+    (options,) = reached
+    assert (options.key, "northeurope" in options.url) == ("k3y", True)
+    assert "hello alice" in api.vtt
+    assert _engine_told(directory) == {"name": "azure", "model": ""}
+
+
+def test_without_the_options_the_local_model_does_it_and_log_and_json_say_so(
+    api, azure_job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, reached = azure_job
+    assert command.main(["salvage", str(directory)]) == 0
+    assert reached == []
+    assert "hello alice" in api.vtt
+    told = _engine_told(directory)
+    assert (told["name"], told["instead_of"]) == ("faster-whisper", "azure")
+    assert "did not reach" in told["reason"]
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (warning,) = [line for line in lines if line["event"] == "service.no_options"]
+    assert (warning["api"], warning["instead"]) == ("azure", "tiny")
+
+
+def test_options_that_are_no_json_are_refused_and_everything_stays(
+    azure_job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, _ = azure_job
+    monkeypatch.setenv("TRANSCRIBE_API_OPTIONS", "k3y")
+    assert command.main(["salvage", str(directory)]) == 2
+    told = capsys.readouterr().err
+    assert ("TranscribeAPIOptions" in told, "k3y" in told) == (True, False)
+    assert (directory / "job.json").exists()
+
+
+def test_in_its_container_a_job_is_finished_with_the_model_that_it_had(
+    api, dead_job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the environment is the job's own: MODEL wins over the plugin's MODEL_SIZE."""
+    monkeypatch.setenv("MODEL_SIZE", "turbo")
+    monkeypatch.setenv("MODEL", "tiny")
+    assert command.main(["salvage", str(dead_job)]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -85,6 +86,35 @@ async def test_a_missing_capture_costs_its_pieces_only(clips, tmp_path: Path) ->
     assert [s.failure for s in await _transcribe(backlog)] == ["FileNotFoundError", ""]
 
 
+class OneWordEngine(LengthEngine):
+    """Finds a word between two times of any sound."""
+
+    def __init__(self, start_s: float, end_s: float) -> None:
+        self._word = Word("word", start_s, end_s, 0.9)
+
+    def transcribe(self, audio, *, language) -> Recognition:
+        return Recognition((self._word,), "en")
+
+
+@pytest.mark.parametrize(
+    ("found_s", "end_s", "word_ends_s"),
+    [
+        ((0.1, 0.2), 1.4, 1.4),  # too early, as alignment does
+        ((0.6, 1.1), 1.4, 1.4),  # in the silence behind
+        ((0.8, 1.1), 1.4, 1.5),  # begins in that silence: nothing ends before it begins
+        ((0.1, 0.2), 2.0, 0.9),  # so far from the end that there must have been another word
+    ],
+)
+async def test_the_last_word_ends_where_the_voice_was_heard_to_end(
+    found_s: tuple[float, float], end_s: float, word_ends_s: float, clips, tmp_path: Path
+) -> None:
+    capture = _capture(tmp_path / "a.ogg", clips["bob"].packets())
+    backlog = TranscriptBacklog(OneWordEngine(*found_s))
+    backlog.add(capture, _ended(1.0, end_s))  # its sound begins at 0.7 s
+    (segment,) = await _transcribe(backlog)
+    assert segment.words[-1].end_ns == round(word_ends_s * SECOND_NS)
+
+
 async def test_a_piece_without_words_leaves_nothing(clips, tmp_path: Path) -> None:
     capture = _capture(tmp_path / "a.ogg", clips["bob"].packets())
     backlog = TranscriptBacklog(LengthEngine())
@@ -153,3 +183,58 @@ def word_errors(wanted: list[str], heard: list[str]) -> int:
         for j, other in enumerate(heard, start=1):
             previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
     return row[-1]
+
+
+def _refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+
+
+@pytest.mark.parametrize("written", [0, 100])
+async def test_what_a_full_disk_refuses_is_transcribed_from_memory(
+    clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine, written: int
+) -> None:
+    clip = clips["bob"]
+    packets = clip.packets()
+    capture = _capture(tmp_path / "a.ogg", packets[:written])
+    _refuse(monkeypatch)
+    for packet in packets[written:]:
+        capture.add(packet)
+    with pytest.raises(OSError, match="No space"):
+        capture.flush()
+    backlog = TranscriptBacklog(engine)
+    for sentence in clip.sentences:
+        backlog.add(capture, _ended(sentence.start_s, sentence.end_s))
+    segments = await _transcribe(backlog)
+    assert [segment.text for segment in segments] == [s.text for s in clip.sentences]
+
+
+@pytest.mark.documents("speech-that-the-full-disk-did-not-take")
+async def test_what_was_given_up_says_that_the_disk_was_full(
+    clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, documented
+) -> None:
+    capture = _capture(tmp_path / "a.ogg", clips["bob"].packets()[:50])
+    _refuse(monkeypatch)
+    payload = clips["bob"].payloads[60]
+    for number in range(50, 50 + 4000):  # 80 s, of which memory keeps the last 60
+        capture.add(VoicePacket(payload, number * 20_000_000, 20_000_000))
+    with pytest.raises(OSError, match="No space"):
+        capture.flush()
+    assert capture.packets_dropped == 1000
+    backlog = TranscriptBacklog(LengthEngine())
+    backlog.add(capture, _ended(5, 5.6))
+    backlog.add(capture, _ended(70, 70.4))
+    segments = await _transcribe(backlog)
+    documented("speech-that-the-full-disk-did-not-take", segments[0].failure)
+    assert segments[1].failure == ""
+
+
+async def test_while_a_flush_is_under_way_a_piece_waits_for_it(clips, tmp_path: Path) -> None:
+    capture = _capture(tmp_path / "a.ogg", clips["bob"].packets(), flush=False)
+    backlog = TranscriptBacklog(LengthEngine())
+    backlog.add(capture, _ended(1, 1.5))
+    assert backlog.next_job(0) is None
+    capture.flush()
+    assert backlog.next_job(0) is not None

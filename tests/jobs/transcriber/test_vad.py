@@ -100,6 +100,15 @@ def test_an_endless_utterance_ends_at_a_short_pause_and_at_last_without_one() ->
     assert found[3].at_samples - 74 * CHUNK_SAMPLES == 4 * RATE_HZ
 
 
+def test_nobody_talks_longer_at_a_time_than_a_model_can_hear() -> None:
+    """With what is kept before (0.3 s) and after (0.3 s) a piece stays below Whisper's 30 s."""
+    found = _push(VoiceActivityDetector(ScriptedModel()), _audio((6000, 0.9)), 1600)
+    starts = [event.at_samples for event in found if isinstance(event, SpeechStart)]
+    ends = [event.at_samples for event in found if isinstance(event, SpeechEnd)]
+    assert len(ends) == 6
+    assert all(0 < end - start <= 29.1 * RATE_HZ for start, end in zip(starts, ends, strict=False))
+
+
 def test_silence_costs_no_model_call_and_makes_the_state_forget() -> None:
     model = ScriptedModel()
     detector = VoiceActivityDetector(model)
@@ -123,3 +132,8 @@ def test_noise_is_no_speech(level_dbfs: int) -> None:
     noise = np.random.default_rng(3).normal(0, 10 ** (level_dbfs / 20), 20 * RATE_HZ)
     detector = VoiceActivityDetector(load_silero())
     assert _push(detector, noise.astype(np.float32), 1600) == []
+
+
+def test_the_detector_s_library_makes_no_thread_of_its_own() -> None:
+    options = load_silero()._session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)

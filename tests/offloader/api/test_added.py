@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ OWN_ROUTES = (
     ("GET", "/jobs/{id}/artifacts"),
     ("GET", "/jobs/{id}/artifacts/file"),
     ("POST", "/jobs/{id}/republish"),
+    ("POST", "/jobs/{id}/retranscribe"),
     ("GET", "/capacity"),
     ("GET", "/events"),
 )
@@ -74,6 +76,23 @@ async def test_a_list_has_the_clients_own_jobs_newest_first_and_the_admins_has_a
     assert [job["id"] for job in (await listed(running))["jobs"]] == [second, first]
     admin = await running.http.get("/jobs", headers=running.basic("", ADMIN_KEY))
     assert {job["id"] for job in admin.json()["jobs"]} == {first, second, other}
+
+
+async def test_whose_a_job_is_only_the_admin_is_told(running) -> None:
+    job_id = await running.create_job(client="other")
+    await running.check()
+    admin, owner = running.basic("", ADMIN_KEY), running.basic("other")
+    for method, path in (
+        ("GET", f"/jobs/{job_id}?details=1"),
+        ("GET", "/jobs"),
+        ("POST", f"/jobs/{job_id}/stop"),
+    ):
+        for headers, told in ((admin, ["other"]), (owner, [])):
+            document = (await running.http.request(method, path, headers=headers)).json()
+            found = document.get("jobs", [document])
+            assert [job["client_id"] for job in found if "client_id" in job] == told
+    plain = (await running.http.get(f"/jobs/{job_id}", headers=admin)).json()
+    assert "client_id" not in plain, "the wire's own form stays"
 
 
 async def test_a_list_tells_state_end_and_what_to_do(running) -> None:
@@ -164,7 +183,10 @@ async def test_the_log_of_an_ended_job_is_there_until_its_record_is_deleted(runn
     headers = running.basic("plugin")
     for query in ("", "?follow=0", "?follow=1"):
         response = await running.http.get(f"/jobs/{job_id}/logs{query}", headers=headers)
-        assert (response.status_code, response.text) == (200, "all of it\n")
+        assert response.status_code == 200
+        *lines, last = response.text.splitlines()
+        assert lines == ["all of it"]
+        assert json.loads(last)["event"] == "job.failure"
     assert (await running.http.delete(f"/jobs/{job_id}", headers=headers)).status_code == 200
     response = await running.http.get(f"/jobs/{job_id}/logs?follow=1", headers=headers)
     assert (response.status_code, response.json()["error"]) == (404, NO_JOB)
@@ -264,6 +286,13 @@ async def test_republishing_tries_now(running, body: bytes) -> None:
         assert salvaged == ["fresh-token"]
 
 
+async def test_two_rounds_at_once_start_one_publication(running) -> None:
+    path = f"/jobs/{await unpublished(running)}/republish"
+    await running.http.post(path, headers=running.basic("plugin"))
+    await asyncio.gather(running.check(), running.check())
+    assert len(running.backend.salvaged) == 1
+
+
 @pytest.mark.parametrize("body", [b"[]", b"{", b'{"auth_token":1}', b'{"auth_token":"\\ud800"}'])
 async def test_a_republication_that_cannot_be_read_is_400(running, body: bytes) -> None:
     path = f"/jobs/{await unpublished(running)}/republish"
@@ -300,16 +329,28 @@ async def test_capacity_counts_calls_and_tells_of_the_drain(running) -> None:
     running.backend.free_disk = 10**10
     await running.create_job(call="one")
     await running.create_job(call="one", job_type="transcribing")
-    headers = running.basic("plugin")
+    headers = running.basic("admin", ADMIN_KEY)
     capacity = (await running.http.get("/capacity", headers=headers)).json()
     wanted = {"limit": 3, "calls_in_progress": 1, "free": 2, "jobs": 2, "draining": False}
     assert capacity == wanted | {
         "free_disk_bytes": 10**10,
         "min_free_disk_bytes": capacity["min_free_disk_bytes"],
+        "least_disk_bytes": None,
     }
     running.offloader.entrance.close()
     capacity = (await running.http.get("/capacity", headers=headers)).json()
     assert (capacity["draining"], capacity["free"]) == (True, 0)
+
+
+async def test_a_client_s_capacity_tells_of_its_own_calls_and_nothing_of_the_host(running) -> None:
+    running.backend.free_disk = 10**10
+    await running.create_job(call="one")
+    await running.create_job(call="two", client="other")
+    shown = (await running.http.get("/capacity", headers=running.basic("plugin"))).json()
+    assert shown == {
+        **{"limit": 3, "calls_in_progress": 1, "free": 1, "jobs": 1, "draining": False},
+        **{"free_disk_bytes": None, "min_free_disk_bytes": None, "least_disk_bytes": None},
+    }
 
 
 async def test_ready_means_that_jobs_can_be_taken(running) -> None:
@@ -342,5 +383,5 @@ async def test_what_does_not_answer_in_time_is_not_ready() -> None:
     class Open:
         closed = False
 
-    condition = Condition(store=MemoryJobStore(), backend=Stuck(), entrance=Open())  # type: ignore[arg-type]
+    condition = Condition(store=MemoryJobStore(), backend=Stuck(), entrance=Open())
     assert await condition.obstacles() == ["the stub backend does not answer"]

@@ -15,6 +15,7 @@ ROUTES = [
     ("POST", "/admin/clients/add"),
     ("POST", "/admin/clients/rotate"),
     ("POST", "/admin/clients/revoke"),
+    ("POST", "/admin/clients/adopt"),
 ]
 SECRET = "s" * 32
 

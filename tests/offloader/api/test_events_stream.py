@@ -29,7 +29,7 @@ async def create(served: Any, client: str = "plugin") -> str:
 async def next_event(lines: Any) -> tuple[str, Any]:
     """Name and data of the next event; comments are passed over."""
     name = ""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(25):
         async for line in lines:
             if line.startswith("event: "):
                 name = line.removeprefix("event: ")
@@ -82,7 +82,7 @@ async def test_a_listener_that_leaves_is_forgotten(served) -> None:
     async with served.http.stream("GET", "/events", headers=served.basic("plugin")) as response:
         await anext(response.aiter_lines())
         assert len(events._listeners) == 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(25):
         while events._listeners:
             await asyncio.sleep(0.01)
 

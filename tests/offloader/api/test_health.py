@@ -78,6 +78,33 @@ async def test_metrics_tell_of_admission_start_up_and_what_the_backend_could_not
     } <= lines
 
 
+async def test_the_time_to_join_is_what_the_job_says_counted_once(start) -> None:
+    running = await start()
+    job_id = await running.create_job()
+    joined = 'calls_offloader_job_start_seconds_{}{{stage="joined",type="recording"}}'
+    await running.check()
+    assert f"{joined.format('count')} 0.0" in await lines_of(running)
+    running.backend.log = b'{"event":"started","joined_after_s":7.5}\n'
+    for _ in range(3):
+        running.clock.advance(seconds=10)
+        await running.check()
+    counted = {f"{joined.format('count')} 1.0", f"{joined.format('sum')} 7.5"}
+    assert counted <= await lines_of(running)
+    running.backend.exit(job_id, 0)
+    await running.check()
+    assert counted <= await lines_of(running)
+
+
+async def test_a_job_that_an_earlier_process_started_is_not_counted_again(start) -> None:
+    first = await start()
+    await first.create_job()
+    first.backend.log = b'{"event":"started","joined_after_s":7.5}\n'
+    second = await start(backend=first.backend)
+    await second.check()
+    joined = 'calls_offloader_job_start_seconds_count{stage="joined",type="recording"} 0.0'
+    assert joined in await lines_of(second)
+
+
 async def test_metrics_tell_of_capacity_drain_disk_and_unpublished_results(running) -> None:
     job_id = await running.create_job()
     running.backend.free_disk = 4096
@@ -90,8 +117,57 @@ async def test_metrics_tell_of_capacity_drain_disk_and_unpublished_results(runni
         "calls_offloader_free_calls 0.0",
         "calls_offloader_draining 1.0",
         "calls_offloader_free_disk_bytes 4096.0",
+        "calls_offloader_least_disk_bytes 4096.0",
+        "calls_offloader_min_free_disk_bytes 1.073741824e+09",
         "calls_offloader_unpublished_results 1.0",
         "calls_offloader_outbox_oldest_age_seconds 90.0",
+    } <= await lines_of(running)
+
+
+async def test_what_jobs_could_not_do_is_counted_once_and_stays_counted(start) -> None:
+    running = await start()
+    lost = 'calls_offloader_job_losses_total{{figure="segments_failed",type="transcribing"}} {}'
+    assert lost.format("0.0") in await lines_of(running), "a rise from nothing would be none"
+    job_id = await running.create_job(job_type="transcribing")
+    running.backend.log = b'{"event":"metrics","segments_failed":2,"segments":9}\n'
+    for _ in range(2):
+        await running.check()
+        assert lost.format("2.0") in await lines_of(running)
+    running.backend.log += b'{"event":"metrics","segments_failed":5,"segments":9}\n'
+    running.backend.exit(job_id, 0)
+    await running.check()
+    lines = await lines_of(running)
+    assert lost.format("5.0") in lines
+    assert not any('figure="segments",statistic' in line for line in lines), "it has ended"
+
+
+async def test_what_a_job_lost_under_an_earlier_process_is_not_counted_again(start) -> None:
+    first = await start()
+    await first.create_job(job_type="transcribing")
+    first.backend.log = b'{"event":"metrics","segments_failed":2}\n'
+    await first.check()
+    second = await start(backend=first.backend)
+    await second.check()
+    lost = 'calls_offloader_job_losses_total{{figure="segments_failed",type="transcribing"}} {}'
+    assert lost.format("0.0") in await lines_of(second)
+    first.backend.log += b'{"event":"metrics","segments_failed":3}\n'
+    second.clock.advance(seconds=10)
+    await second.check()
+    assert lost.format("1.0") in await lines_of(second)
+
+
+async def test_metrics_tell_whether_the_backend_could_start_a_job(running) -> None:
+    assert "calls_offloader_backend_up 1.0" in await lines_of(running)
+    running.backend.unusable = "no engine"
+    assert "calls_offloader_backend_up 0.0" in await lines_of(running)
+
+
+async def test_metrics_tell_which_workers_can_be_reached(running) -> None:
+    assert not any("worker_up{" in line for line in await lines_of(running))
+    running.backend.hosts = {"host-b": False, "host-a": True}
+    assert {
+        'calls_offloader_worker_up{worker="host-a"} 1.0',
+        'calls_offloader_worker_up{worker="host-b"} 0.0',
     } <= await lines_of(running)
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+
+from offloader.store.database import open_database
 
 RECORDER = "mattermost/calls-recorder:v0.8.13"
 
@@ -46,6 +50,8 @@ async def test_another_body_under_the_same_key_is_422(running) -> None:
     assert (response.status_code, response.json()["code"]) == (422, "422")
     assert "different job" in response.json()["error"]
     assert (await ask(running, "k1", client="other")).status_code == 200
+    secret = {"input_data": {"call_id": "c", "post_id": "p", "auth_token": "another"}}
+    assert (await ask(running, "k1", **secret)).status_code == 422, "what is masked counts, too"
 
 
 async def test_a_refused_job_may_be_tried_again_under_its_key(running) -> None:
@@ -72,3 +78,18 @@ async def test_the_answer_outlives_a_restart(start) -> None:
     answer = await ask(first, "k1")
     second = await start(backend=first.backend, clock=first.clock)
     assert (await ask(second, "k1")).content == answer.content
+
+
+async def test_a_repeat_finds_what_an_earlier_release_has_made(running, tmp_path) -> None:
+    """It kept no hash of the body, and more of its values."""
+    data = {"call_id": "c", "post_id": "p", "some_setting": "5"}
+    first = await ask(running, "k1", input_data=data)
+    database = await open_database(str(tmp_path / "store.db"))
+    async with database.write() as connection:
+        statement = text("UPDATE jobs SET wish_hash = '', input_data = :data")
+        await connection.execute(statement, {"data": json.dumps(data)})
+    await database.aclose()
+    again = await ask(running, "k1", input_data=data)
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    other = await ask(running, "k1", input_data=data, max_duration_sec=61)
+    assert other.status_code == 422

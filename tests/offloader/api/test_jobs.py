@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import structlog
 
 from offloader.backends.base import Observation, Phase
 
@@ -220,6 +221,32 @@ async def test_a_launch_that_fails_is_told_and_holds_no_place(running) -> None:
 
 
 UNKNOWN_IDS = ("abcdef012345", "calls-recorder-job-x7k2p", "a", "A" * 12, "x" * 200, "init", "ü")
+
+
+async def test_a_jobs_log_says_what_of_its_input_it_did_not_get(running) -> None:
+    given = {"ld_preload": "/evil", "https_proxy": "http://me:hush@p", "width": 1280}
+    response = await running.post_job(input_data=given)
+    job_id = response.json()["id"]
+    running.backend.log = b"line one\n"
+    log = await running.http.get(f"/jobs/{job_id}/logs", headers=running.basic("plugin"))
+    dropped, own = log.text.splitlines()
+    said = json.loads(dropped)
+    assert (said["event"], said["count"]) == ("input.dropped", 2)
+    assert said["names"] == ["LD_PRELOAD", "HTTPS_PROXY"]
+    assert "hush" not in dropped
+    assert own == "line one"
+
+
+async def test_a_client_gets_no_more_than_the_services_ceilings(start) -> None:
+    running = await start(JOBS_MAXWIDTHPX="1280", JOBS_MAXDURATIONS="60")
+    with structlog.testing.capture_logs() as logs:
+        answer = (await running.post_job(input_data={"width": 3840})).json()
+    assert answer["input_data"]["width"] == 1280
+    assert answer["max_duration_sec"] == 60
+    [line] = [line for line in logs if line["event"] == "job.lowered"]
+    assert (line["log_level"], len(line["changes"])) == ("warning", 2)
+    [request] = running.backend.launched.values()
+    assert (request.input_data["width"], request.max_duration_s) == (1280, 60)
 
 
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("GET", "/logs"), ("DELETE", "")])

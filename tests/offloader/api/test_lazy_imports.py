@@ -18,7 +18,8 @@ HEAVY = (
     "faster_whisper",
     "onnxruntime",
     "docker",
-    "kubernetes",
+    "kubernetes_asyncio",
+    "aiohttp",
     "celery",
     "jobs",
     "rtc",
@@ -81,3 +82,4 @@ def test_version_and_init_are_answered_before_any_heavy_import(tmp_path: Path) -
     assert told["statuses"] == [200, 200]
     imported = {name.partition(".")[0] for name in told["modules"]}
     assert imported.isdisjoint(HEAVY)
+    assert not [name for name in told["modules"] if name.startswith("opentelemetry.sdk")]

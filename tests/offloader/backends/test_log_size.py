@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from offloader.backends.process_files import read_log
-from offloader.backends.shim import CappedLog
+from offloader.backends.shim.capped_log import CappedLog
 
 CAP = 64 * 1024
 LINES = b"".join(b"%d\n" % number for number in range(1, 100_001)) + b"last\n"
@@ -43,3 +43,14 @@ def test_output_without_line_ends_is_capped_too(
         log.write(b"x" * 10_000)
     log.close()
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= CAP + 3 * 2 * 65536
+
+
+def test_a_log_that_is_continued_stays_below_its_size_and_loses_nothing(tmp_path) -> None:
+    lines = [b"%06d\n" % number for number in range(2000)]
+    capped = CappedLog(64 * 1024, str(tmp_path))
+    capped.write(b"".join(lines[:1000]))
+    capped.close()
+    again = CappedLog(64 * 1024, str(tmp_path), continued_at=0)
+    again.write(b"".join(lines[1000:]))
+    again.close()
+    assert b"".join(read_log(tmp_path, tail_bytes=None)) == b"".join(lines)

@@ -93,6 +93,12 @@ def test_unknown_keys_are_warnings_and_with_strict_errors(config: Command) -> No
     assert f"error: {config.path}: jobs.max_concurent_jobs: unknown key" in out
 
 
+def test_what_is_no_mistake_is_a_warning_with_strict_too(config: Command) -> None:
+    code, out, _ = config("check", "--strict", toml='[jobs]\napi_type = "celery"\n')
+    assert code == 0
+    assert "warning: jobs.copies_url: empty with jobs.api_type celery" in out
+
+
 def test_a_missing_file_is_a_warning_and_with_strict_an_error(config: Command) -> None:
     assert config("check")[0] == 0
     code, out, _ = config("check", "--strict")

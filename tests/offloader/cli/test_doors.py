@@ -37,6 +37,18 @@ def test_the_socket_beside_the_store_is_the_first_choice(tmp_path: Path) -> None
     assert found.authorization == ""
 
 
+def test_a_socket_that_may_not_be_looked_at_is_tried_since_connecting_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = api(tmp_path, **ADMIN)
+
+    def refused(_path: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "exists", refused)
+    assert door(settings).socket_path == tmp_path / "store.sock"
+
+
 @pytest.mark.parametrize(
     ("listen", "host"),
     [

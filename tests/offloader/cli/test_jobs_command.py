@@ -22,8 +22,9 @@ async def test_the_list_shows_the_newest_first_and_what_became_of_them(served: A
     result = await served.run("jobs", "list")
     assert result.code == 0
     head, *lines = result.out.splitlines()
-    assert head.split()[:3] == ["ID", "TYPE", "STATE"]
+    assert head.split()[:4] == ["ID", "TYPE", "CLIENT", "STATE"]
     assert [line.split()[0] for line in lines] == [second, first]
+    assert [line.split()[2] for line in lines] == ["other", "plugin"]
     assert "finished  completed  0" in lines[1]
 
 
@@ -52,13 +53,14 @@ async def test_one_job_is_shown_with_its_last_log_lines_and_no_secret(served: An
     result = await served.run("jobs", "show", job_id)
     assert f"job:         {job_id}" in result.out or job_id in result.out
     assert "to end by:" in result.out
+    assert "client:     plugin" in result.out
     assert result.out.endswith("last log lines:\n  one\n  two\n")
     assert "hidden-token" not in result.out
     assert (await served.run("jobs", "show", job_id, "--json")).json["state"] == "running"
 
 
 async def test_an_unknown_job_is_refused_with_the_command_that_lists_them(served: Any) -> None:
-    for command in ("show", "logs", "stop", "artifacts", "republish"):
+    for command in ("show", "logs", "stop", "artifacts", "republish", "retranscribe"):
         result = await served.run("jobs", command, "0123456789ab")
         assert result.code == 1
         assert result.out == ""
@@ -85,8 +87,9 @@ async def test_stop_tells_the_job_and_says_what_it_does_now(served: Any) -> None
     assert [job for job, _ in served.running.backend.stopped] == [job_id]
 
 
+@pytest.mark.documents("a-file-that-exists-already")
 async def test_artifacts_are_listed_and_fetched_and_never_overwrite(
-    served: Any, tmp_path: Path
+    served: Any, tmp_path: Path, documented
 ) -> None:
     served.running.backend.files = {"rec/a.mp4": b"x" * 2000}
     job_id = await served.running.create_job()
@@ -99,7 +102,7 @@ async def test_artifacts_are_listed_and_fetched_and_never_overwrite(
     assert (target / "a.mp4").stat().st_mode & 0o777 == 0o600
     again = await served.run(*fetch)
     assert again.code == 1
-    assert "exists already" in again.err
+    documented("a-file-that-exists-already", again.err.splitlines()[-1])
 
 
 async def test_a_file_that_is_not_there_leaves_nothing_behind(served: Any, tmp_path: Path) -> None:
@@ -135,6 +138,48 @@ async def test_republish_takes_the_token_from_a_file_or_standard_input(
     assert "should hold one token" in refused.err
     missing = await served.run("jobs", "republish", job_id, "--token-file", f"{tmp_path}/none")
     assert "No such file" in missing.err
+
+
+async def test_a_job_is_transcribed_again_and_shown_with_it(
+    served: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = served.running
+    job_id = await running.create_job(
+        job_type="transcribing",
+        input_data={"transcription_id": "t1", "site_url": "http://s", "auth_token": "x"},
+    )
+    running.backend.files = {"t1/artifacts/audio/a.ogg.index": b"x"}
+    running.backend.exit(job_id, 0)
+    await running.check()
+    options = tmp_path / "options.json"
+    options.write_text('{"OPENAI_API_KEY": "k3y", "OPENAI_MODEL": "whisper-1"}')
+    token = tmp_path / "token"
+    token.write_text("t" * 26)
+    wish = ["--engine", "openai/whisper", "--engine-options", str(options), "--language", "de"]
+    wish += ["--vocabulary", "Ada, Zürich", "--publish", "--token-file", str(token)]
+    result = await served.run("jobs", "retranscribe", job_id, *wish)
+    assert result.code == 0, result.err
+    assert "t1/artifacts/again-" in result.out
+    await running.check()
+    ((_, variables),) = running.backend.retranscribed
+    assert variables["OPENAI_API_KEY"] == "k3y"
+    assert (variables["LANGUAGES"], variables["VOCABULARY"]) == ("de", "Ada,Zürich")
+    assert variables["AUTH_TOKEN"] == "t" * 26
+    shown = await served.run("jobs", "show", job_id)
+    assert "transcribed again:" in shown.out
+    assert "k3y" not in shown.out
+    other = await served.run("jobs", "retranscribe", job_id, "--model", "small")
+    assert (other.code, "again already" in other.err) == (1, True)
+
+
+async def test_a_wish_that_cannot_be_is_bad_usage_or_refused(served: Any, tmp_path: Path) -> None:
+    job_id = await served.running.create_job()
+    token = await served.run("jobs", "retranscribe", job_id, "--token-file", "-")
+    assert (token.code, "--publish" in token.err) == (2, True)
+    wrong = tmp_path / "options.json"
+    wrong.write_text("[]")
+    refused = await served.run("jobs", "retranscribe", job_id, "--engine-options", str(wrong))
+    assert (refused.code, "one JSON object" in refused.err) == (1, True)
 
 
 async def test_nothing_to_publish_is_an_error(served: Any) -> None:

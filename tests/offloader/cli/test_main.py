@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from foundation.layered_config import ConfigError
 from offloader.app import running_offloader
 from offloader.cli.main import main
 from offloader.errors import BackendError, StoreError
@@ -37,7 +36,6 @@ def test_the_original_command_line_reads_the_file_too(
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        ({"JOBS_APITYPE": "celery"}, ConfigError, 'jobs.api_type = "celery": this release cannot'),
         ({"STORE_DATASOURCE": "/proc/x/store.db"}, StoreError, "database /proc/x/store.db: "),
         ({"JOBS_PROCESS_JOBSDIR": "/proc/x"}, BackendError, "jobs_dir: cannot make /proc/x"),
     ],

@@ -37,7 +37,7 @@ class Service:
     async def line(self, text: str) -> str:
         """The next log line that holds `text`."""
         assert self.process.stderr is not None
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(25):
             while line := (await self.process.stderr.readline()).decode():
                 self.log.append(line)
                 if text in line:
@@ -47,17 +47,17 @@ class Service:
     async def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
         assert self.process.stderr is not None
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(25):
             self.log += (await self.process.stderr.read()).decode().splitlines()
             return await self.process.wait()
 
     async def job_until(self, job_id: str, wanted: Callable[[dict[str, object]], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(25):
             while not wanted((await self.http.get(f"/jobs/{job_id}", auth=AUTH)).json()):
                 await asyncio.sleep(0.05)
 
     async def log_until(self, job_id: str, text: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(25):
             while text not in (await self.http.get(f"/jobs/{job_id}/logs", auth=AUTH)).text:
                 await asyncio.sleep(0.02)
 
@@ -246,7 +246,14 @@ async def test_https_and_the_log_file_as_configured(start: Start, tmp_path: Path
     path = tmp_path / "logs" / "service.log"
     events = [json.loads(line)["event"] for line in path.read_text().splitlines()]
     assert any(event.startswith("offloader: listening on") for event in events)
-    assert path.stat().st_mode & 0o777 == 0o600
+    made = {path, path.parent, *_found(tmp_path, "store.db*"), *_found(tmp_path, "**/jobs")}
+    assert len(made) > 3
+    for each in made:
+        assert each.stat().st_mode & 0o077 == 0, each
+    about = Path(f"/proc/{service.process.pid}")
+    assert "\nUmask:\t0077\n" in (about / "status").read_text()
+    core = next(line for line in (about / "limits").read_text().splitlines() if "core" in line)
+    assert core.split()[-3:-1] == ["0", "0"], "a dump would hold tokens"
 
 
 def make_certificate(cert: Path, key: Path) -> None:
@@ -277,3 +284,7 @@ def make_certificate(cert: Path, key: Path) -> None:
     form = serialization.PrivateFormat.PKCS8
     plain = serialization.NoEncryption()
     key.write_bytes(private.private_bytes(serialization.Encoding.PEM, form, plain))
+
+
+def _found(directory: Path, pattern: str) -> list[Path]:
+    return list(directory.glob(pattern))

@@ -61,7 +61,7 @@ async def test_drain_waits_for_the_jobs(served: Any) -> None:
     job_id = await served.running.create_job()
     await served.running.check()
     waiting = asyncio.create_task(served.run("drain", "--wait"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(25):
         while not served.running.offloader.entrance.closed:
             await asyncio.sleep(0.01)
     assert not waiting.done()

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -83,9 +84,9 @@ async def test_a_damaged_file_is_kept_aside_and_the_service_goes_on(tmp_path: Pa
     assert line["log_level"] == "error"
     assert line["file"] == str(path)
     kept = kept_aside(tmp_path)
-    assert [str(path) for path in kept if not path.name.endswith("-wal")] == [line["kept_as"]]
-    with open(line["kept_as"], "rb") as file:  # noqa: ASYNC230
-        assert file.read() == left
+    (damaged,) = [path for path in kept if not path.name.endswith("-wal")]
+    assert str(damaged) == line["kept_as"]
+    assert damaged.read_bytes() == left
     with structlog.testing.capture_logs() as lines:
         await (await open_database(str(path))).aclose()
     assert lines == []
@@ -170,11 +171,13 @@ def nobody() -> Iterator[Path]:
             os.seteuid(os.getuid())
 
 
-async def test_a_directory_that_cannot_be_written_is_named(nobody: Path) -> None:
+@pytest.mark.documents("the-databases-directory-cannot-be-written")
+async def test_a_directory_that_cannot_be_written_is_named(nobody: Path, documented: Any) -> None:
     await filled(nobody / "store.db", jobs=1)
     os.chmod(nobody, 0o500)
-    with pytest.raises(StoreError, match=r"store\.db: its directory cannot be written"):
+    with pytest.raises(StoreError) as unusable:
         await open_database(str(nobody / "store.db"))
+    documented("the-databases-directory-cannot-be-written", str(unusable.value))
     with pytest.raises(StoreError, match=r"other\.db: Permission denied"):
         await open_database(str(nobody / "other.db"))
     os.chmod(nobody, 0o700)
@@ -183,7 +186,10 @@ async def test_a_directory_that_cannot_be_written_is_named(nobody: Path) -> None
     await database.aclose()
 
 
-async def test_a_full_disk_is_an_error_that_ends_with_the_fullness(tmp_path: Path) -> None:
+@pytest.mark.documents("the-databases-disk-is-full")
+async def test_a_full_disk_is_an_error_that_ends_with_the_fullness(
+    tmp_path: Path, documented
+) -> None:
     database = await open_database(str(tmp_path / "store.db"))
     store = SqlJobStore(database)
 
@@ -195,8 +201,9 @@ async def test_a_full_disk_is_an_error_that_ends_with_the_fullness(tmp_path: Pat
     async with database.read() as connection:
         present = (await connection.execute(text("PRAGMA page_count"))).scalar_one()
     await pages(present)
-    with pytest.raises(StoreError, match=r"store\.db: its disk is full"):
+    with pytest.raises(StoreError) as full:
         await fill_up(database)
+    documented("the-databases-disk-is-full", str(full.value))
     jobs, clients = len(await store.live()), len(await SqlClientStore(database).ids())
     assert jobs <= clients <= jobs + 1, "reading goes on, and nothing is half-way there"
     await pages(1 << 20)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event, text
 
 from offloader.errors import CapacityReached, StoreError
 from offloader.models import Job, JobSpec, JobType
@@ -88,3 +89,22 @@ async def test_two_processes_on_one_file_do_not_overshoot(tmp_path: Path) -> Non
 async def test_a_source_that_cannot_be_opened_is_named(source: str, text: str) -> None:
     with pytest.raises(StoreError, match=text):
         await open_database(source)
+
+
+async def test_what_every_round_looks_for_is_found_by_an_index(tmp_path: Path) -> None:
+    database = await open_database(str(tmp_path / "store.db"))
+    statements: list[str] = []
+    try:
+        async with database.read() as connection:
+
+            @event.listens_for(connection.sync_connection.engine, "before_cursor_execute")
+            def note(_c, _cursor, statement, *_: object) -> None:
+                statements.append(statement)
+
+        await SqlJobStore(database).retranscribing()
+        (statement,) = [each for each in statements if "FROM jobs" in each]
+        async with database.read() as connection:
+            plan = (await connection.execute(text(f"EXPLAIN QUERY PLAN {statement}"))).all()
+    finally:
+        await database.aclose()
+    assert "jobs_retranscribing" in plan[0].detail

@@ -15,7 +15,7 @@ KEY = "an environment's key of 32 characters"
 TOKEN = "token-of-a-bot-session"
 
 
-def opened(directory: Path, **environ: str):  # type: ignore[no-untyped-def]
+def opened(directory: Path, **environ: str):
     return open_stores(str(directory / "store.db"), environ=environ, state_dir=directory)
 
 

@@ -70,7 +70,7 @@ def test_a_wrong_structure_fails_the_check_that_names_it(
     changes: dict[str, object],
     check: str,
 ) -> None:
-    structure = replace(faithful.structure, **changes)  # type: ignore[arg-type]
+    structure = replace(faithful.structure, **changes)
     assert failed_checks(replace(faithful, structure=structure)) == {check}
 
 

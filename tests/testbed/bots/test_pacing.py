@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from testbed.bots.pacing import Grid, sleep_until, ticks
+from testbed.bots.pacing import DriftingClock, Grid, sleep_until, ticks
 
 pytestmark = pytest.mark.looptime
 
@@ -56,3 +56,23 @@ async def test_a_moment_that_has_passed_is_not_waited_for() -> None:
     before_ns = clock.monotonic_ns()
     await sleep_until(clock, before_ns - 1)
     assert clock.monotonic_ns() == before_ns
+
+
+async def test_a_drifting_clock_is_wrong_by_its_millionths_and_knows_the_right_time() -> None:
+    clock = LoopClock()
+    zero_ns = clock.monotonic_ns()
+    fast = DriftingClock(clock, zero_ns=zero_ns, ppm=100)
+    assert fast.monotonic_ns() == zero_ns
+    await asyncio.sleep(600)
+    assert fast.monotonic_ns() - zero_ns == pytest.approx(600.06e9, abs=1e6)
+    assert fast.true_ns(fast.monotonic_ns()) == pytest.approx(clock.monotonic_ns(), abs=1000)
+
+
+async def test_ticks_of_a_slow_clock_come_later_and_later() -> None:
+    clock = LoopClock()
+    zero_ns = clock.monotonic_ns()
+    slow = DriftingClock(clock, zero_ns=zero_ns, ppm=-1000)
+    async for tick in ticks(slow, Grid(zero_ns, 20_000_000)):
+        if tick == 500:
+            break
+    assert clock.monotonic_ns() - zero_ns == pytest.approx(10.01e9, abs=2e6)

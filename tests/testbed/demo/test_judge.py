@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -51,12 +52,21 @@ def files(simulated: Simulated, tmp_path_factory: pytest.TempPathFactory) -> Fil
     return made
 
 
+def _record(kind: str, **other: Any) -> dict[str, Any]:
+    clean = {"state": "finished", "stop_reason": "completed", "exit_code": 0, "unpublished": False}
+    return {"type": kind} | clean | other
+
+
+RECORDS = (_record("recording"), _record("transcribing"))
+
+
 def _judge(
     files: Files,
     simulated: Simulated,
     clips: dict[str, list[Clip]],
     *,
     results: Results = POSTED,
+    records: Sequence[dict[str, Any]] = RECORDS,
     killed: Sequence[str] = (),
 ) -> Measured:
     return judge(
@@ -68,6 +78,7 @@ def _judge(
         results=results,
         figures=[ProcessFigures("sfu", 1.25, 50 << 20), ProcessFigures("recorder", 9.0, 90 << 20)],
         start_to_joined_s={"recorder": 0.6},
+        records=records,
         killed=killed,
         left_over=(),
     )
@@ -123,6 +134,28 @@ def test_a_second_post_of_the_same_recording_fails(
 ) -> None:
     twice = Results("rec", "vtt", "txt", 2, 1)
     assert _failed(_judge(files, simulated, clips, results=twice)) == {"posts in the thread"}
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        (),
+        (_record("recording"),),
+        (_record("recording"), _record("recording"), _record("transcribing")),
+        (_record("recording", stop_reason="lost", exit_code=None), _record("transcribing")),
+        (_record("recording", unpublished=True), _record("transcribing")),
+        (_record("recording"), _record("transcribing", state="running", stop_reason=None)),
+    ],
+)
+def test_jobs_whose_records_are_not_clean_fail(
+    files: Files,
+    simulated: Simulated,
+    clips: dict[str, list[Clip]],
+    records: tuple[dict[str, Any], ...],
+) -> None:
+    assert _failed(_judge(files, simulated, clips, records=records)) == {
+        "records of the job service"
+    }
 
 
 def test_a_process_that_had_to_be_killed_fails(

@@ -25,12 +25,13 @@ from sfu.messages import Hello, Message, decode, encode
 from testbed.plugin.app import create_app
 from testbed.plugin.hub import PREFIX
 from testbed.plugin.job_service import JobServiceError, PluginSettings
+from testbed.plugin.rtcd import Credentials, RtcdError
 
 _PLUGIN = "/plugins/com.mattermost.calls"
 _BOT = "calls"
 _EPOCH_MS = 1_764_000_000_000
 _SITE_URL = "http://standin:8065"
-_PATIENCE_S = 10.0
+_PATIENCE_S = 25.0
 
 
 class LoopTime:
@@ -54,25 +55,31 @@ class Sfu:
     def __init__(self) -> None:
         self.sent: list[Message] = []
         self.say: Callable[[Message], Awaitable[None]]
-        self.live_sessions: Callable[[], list[str]]
+        self.missing = ""
+        """Why there is no host for a new call."""
 
     def __call__(
-        self,
-        url: str,
-        *,
-        on_message: Callable[[Message], Awaitable[None]],
-        live_sessions: Callable[[], list[str]],
+        self, url: object, credentials: object, *, on_message: Any, **options: object
     ) -> Sfu:
-        self.say, self.live_sessions = on_message, live_sessions
+        self.say = on_message
         return self
 
-    async def register(self) -> None:
+    async def activate(self) -> None:
         return None
+
+    def version(self) -> dict[str, str]:
+        return {"buildVersion": "v1.2.6", "buildHash": "abc", "goOS": "linux"}
+
+    async def host_for_new_call(self) -> str:
+        if self.missing:
+            raise RtcdError(self.missing)
+        return "192.0.2.1"
 
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    def send(self, message: Message) -> None:
+    def send(self, address: str, message: Message) -> None:
+        assert address == "192.0.2.1", "the call's SFU"
         self.sent.append(message)
 
     def taken(self) -> list[Message]:
@@ -166,7 +173,7 @@ class Socket:
             "subprotocols": [],
         }
         self._to_app.put_nowait({"type": "websocket.connect"})
-        self._serving = asyncio.create_task(app(scope, self._to_app.get, self._from_app))  # type: ignore[arg-type]
+        self._serving = asyncio.create_task(app(scope, self._to_app.get, self._from_app))
         self._serving.add_done_callback(lambda _: self._frames.put_nowait(None))
 
     async def _from_app(self, message: Any) -> None:
@@ -366,8 +373,7 @@ Start = Callable[..., Awaitable[StandIn]]
 @pytest.fixture
 async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
     """Start a stand-in whose plugin settings differ from the defaults in `settings`."""
-    monkeypatch.setattr("testbed.plugin.calls.time", LoopTime)
-    monkeypatch.setattr("testbed.plugin.routes.time", LoopTime)
+    monkeypatch.setattr("testbed.plugin.server_clock.time", LoopTime)
     async with AsyncExitStack() as stack:
 
         async def start_one(
@@ -377,10 +383,11 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             **settings: Any,
         ) -> StandIn:
             sfu, job_service = Sfu(), JobService()
-            monkeypatch.setattr("testbed.plugin.app.RtcdClient", sfu)
+            monkeypatch.setattr("testbed.plugin.app.RtcdHosts", sfu)
             monkeypatch.setattr("testbed.plugin.app.JobServiceClient", job_service)
             app = create_app(
-                rtcd_url="http://sfu",
+                rtcd_url="http://sfu:8045",
+                rtcd_credentials=Credentials("standin", "k" * 32),
                 job_service_url="http://job-service",
                 data_dir=tmp_path,
                 settings=PluginSettings(site_url=_SITE_URL, **settings),
@@ -403,7 +410,7 @@ async def standin(start: Start) -> StandIn:
 @asynccontextmanager
 async def _serving(app: FastAPI) -> AsyncIterator[str]:
     """Serve an application on a free port of loopback; its URL."""
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio holds answers back for 40 ms
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
@@ -427,23 +434,39 @@ class PlayedSfu:
         self.version: Any = {"buildVersion": "v1.2.6"}
         self.registrations: list[tuple[str, dict[str, str]]] = []
         self.authorizations: list[str] = []
+        self.hosts: list[str] = []
+        """The Host header of each request."""
+        self.known: set[str] = set()
+        """Authorizations that may connect."""
         self.received: asyncio.Queue[Message] = asyncio.Queue()
         self.connections: asyncio.Queue[WebSocket] = asyncio.Queue()
         self.app = FastAPI()
+        self.load: Any = {"cpu_load": 0.25}
         self.app.get("/version")(self._version)
+        self.app.get("/system")(self._system)
         self.app.post("/register")(self._register)
         self.app.websocket("/ws")(self._websocket)
 
-    async def _version(self) -> Any:
+    async def _version(self, request: Request) -> Any:
+        self.hosts.append(request.headers["host"])
         return self.version
+
+    async def _system(self) -> Any:
+        return self.load
 
     async def _register(self, request: Request) -> Response:
         self.registrations.append((request.headers["authorization"], await request.json()))
+        if self.registration_status == 201:
+            self.known.add(request.headers["authorization"])
         return Response(status_code=self.registration_status)
 
     async def _websocket(self, socket: WebSocket) -> None:
-        await socket.accept()
         self.authorizations.append(socket.headers["authorization"])
+        self.hosts.append(socket.headers["host"])
+        if socket.headers["authorization"] not in self.known:
+            await socket.close()
+            return
+        await socket.accept()
         await socket.send_bytes(encode(Hello("standin", "c1")))
         self.connections.put_nowait(socket)
         try:

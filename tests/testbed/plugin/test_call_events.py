@@ -612,3 +612,94 @@ async def test_ids_are_26_lower_case_letters_and_digits(standin) -> None:
     call = await standin.call()
     for value in (alice.connection_id, alice.user_id, standin.channel_id, call["post_id"]):
         assert re.fullmatch("[a-z0-9]{26}", value)
+
+
+async def test_what_a_host_asks_of_somebody_reaches_all_their_connections_and_nobody_else(
+    standin,
+) -> None:
+    alice, bob = await standin.joined("alice"), await standin.joined("bob")
+    second = await standin.connect("bob")
+    call_id = (await standin.call())["call_id"]
+    asked = {"channel_id": standin.channel_id, "session_id": bob.connection_id}
+    for action, name, more in (
+        ("mute", "host_mute", {}),
+        ("screen-off", "host_screen_off", {}),
+        ("lower-hand", "host_lower_hand", {"call_id": call_id, "host_id": alice.user_id}),
+    ):
+        await alice.heard()
+        await bob.heard()
+        await second.heard()
+        path = f"/calls/{standin.channel_id}/host/{action}"
+        response = await standin.post(path, {"session_id": bob.connection_id}, who="alice")
+        assert standin.result(response) == (200, "success")
+        for connection in (bob, second):
+            [event] = await connection.heard()
+            assert (event.name, event.data) == (name, asked | more)
+        assert await alice.heard() == []
+
+
+async def test_muting_the_others_asks_those_who_are_not_muted(standin) -> None:
+    alice, bob = await standin.joined("alice"), await standin.joined("bob")
+    carol = await standin.joined("carol")
+    for talking in (alice, bob):
+        await talking.act("unmute")
+    for client in (alice, bob, carol):
+        await client.heard()
+    path = f"/calls/{standin.channel_id}/host/mute-others"
+    assert (await standin.post(path, who="alice")).status_code == 200
+    assert (await bob.heard()).names == ["host_mute"]
+    assert (await alice.heard()).names == []
+    assert (await carol.heard()).names == []
+
+
+@pytest.mark.parametrize("goes", [False, True])
+async def test_who_a_host_removes_has_3_s_to_go(standin, goes: bool) -> None:
+    alice, bob = await standin.joined("alice"), await standin.joined("bob")
+    await alice.heard()
+    standin.sfu.taken()
+    path = f"/calls/{standin.channel_id}/host/remove"
+    body = {"session_id": bob.connection_id}
+    assert (await standin.post(path, body, who="alice")).status_code == 200
+    removed = (await alice.heard()).only("host_removed")
+    call_id = (await standin.call())["call_id"]
+    expected = {"call_id": call_id, "channel_id": standin.channel_id, "user_id": bob.user_id}
+    assert removed.data == body | expected | {"channelID": standin.channel_id}
+    if goes:
+        await bob.act("leave")
+    await asyncio.sleep(2.9)
+    assert standin.sfu.taken() == ([Leave(bob.connection_id)] if goes else [])
+    await asyncio.sleep(0.2)
+    assert standin.sfu.taken() == ([] if goes else [Leave(bob.connection_id)])
+    assert (await alice.heard()).names == ["user_left"]
+
+
+@pytest.mark.parametrize("action", ["mute", "screen-off", "lower-hand", "remove"])
+async def test_only_a_host_may_and_only_to_who_is_there(standin, action: str) -> None:
+    alice, bob = await standin.joined("alice"), await standin.joined("bob")
+    path = f"/calls/{standin.channel_id}/host/{action}"
+    body = {"session_id": alice.connection_id}
+    refused = await standin.post(path, body, who="bob")
+    assert standin.result(refused) == (400, "no permissions")
+    for nobody in ({"session_id": "x" * 26}, {}):
+        refused = await standin.post(path, nobody, who="alice")
+        assert standin.result(refused) == (400, "session not found")
+    await alice.heard()
+    assert await bob.heard() == []
+
+
+async def test_a_job_that_a_host_removes_is_told_and_is_out_after_3_s(standin) -> None:
+    await standin.joined("alice")
+    await standin.record()
+    job = await standin.joined("calls", await standin.job_id("recording"))
+    await job.heard()
+    path = f"/calls/{standin.channel_id}/host/remove"
+    await standin.post(path, {"session_id": job.connection_id}, who="alice")
+    removed = (await job.heard()).only("host_removed")
+    assert removed.broadcast["channel_id"] == ""
+    assert (removed.data["channelID"], removed.data["session_id"]) == (
+        standin.channel_id,
+        job.connection_id,
+    )
+    await asyncio.sleep(3.1)
+    assert standin.sfu.taken()[-1] == Leave(job.connection_id)
+    assert (await standin.call())["jobs"]["recording"]["end_at"] > 0

@@ -14,6 +14,7 @@ from testbed.plugin.job_service import (
     JobServiceClient,
     JobServiceError,
     PluginSettings,
+    passed_through,
     recording_input,
     transcribing_input,
 )
@@ -235,3 +236,14 @@ def test_the_plugins_environment_overrides_and_adds_texts() -> None:
     assert recording["site_url"] == "http://site"
     transcribing = transcribing_input(settings, **IDS)
     assert (transcribing["site_url"], transcribing["num_threads"]) == ("http://other", "4")
+
+
+def test_what_an_admin_sets_in_the_plugin_s_environment_reaches_the_jobs_as_keys() -> None:
+    environ = {
+        "MM_CALLS_RECORDER_LAYOUT": "Speaker",
+        "MM_CALLS_TRANSCRIBER_NUM_THREADS": "4",
+        "MM_CALLS_RTCD_SERVICE_URL": "http://sfu",
+        "PATH": "/bin",
+    }
+    assert passed_through("RECORDER", environ) == {"layout": "Speaker"}
+    assert passed_through("TRANSCRIBER", environ) == {"num_threads": "4"}

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sfu.messages import Leave, Rtc, RtcMessage, RtcType
+from sfu.messages import Leave, Reconnect, Rtc, RtcMessage, RtcType
 
 pytestmark = pytest.mark.looptime
 
@@ -43,7 +43,8 @@ async def test_a_reconnect_keeps_the_session_under_its_first_id_without_any_answ
     assert await alice.heard() == []
     await again.act("unmute")
     assert (await alice.heard()).only("user_unmuted").data["session_id"] == bob.connection_id
-    assert standin.sfu.taken() == [Rtc(RtcMessage(RtcType.UNMUTE, bob.connection_id))]
+    unmute = Rtc(RtcMessage(RtcType.UNMUTE, bob.connection_id))
+    assert standin.sfu.taken() == [Reconnect(bob.connection_id), unmute]
 
 
 async def test_a_reconnect_may_go_out_before_the_hello_is_read(standin) -> None:

@@ -236,17 +236,26 @@ async def test_a_transcriber_that_comes_late_learns_when_the_recording_started(s
     ("job_id", "text"),
     [
         ("", "JobID should not be empty for bot connections"),
-        ("x" * 26, "no job in progress"),
+        pytest.param(
+            "x" * 26,
+            "no job in progress",
+            marks=pytest.mark.documents("a-job-that-came-too-late"),
+        ),
     ],
 )
-async def test_a_bot_without_a_job_is_refused(standin, job_id: str, text: str) -> None:
+async def test_a_bot_without_a_job_is_refused(standin, job_id: str, text: str, documented) -> None:
     bot = await standin.connect("calls")
     assert (await bot.join(job_id)).only("error").data["data"] == text
     await standin.joined("alice")
-    assert (await bot.join(job_id)).only("error").data["data"] == text
+    told = (await bot.join(job_id)).only("error").data["data"]
+    assert told == text
+    documented.marked(told)
 
 
-async def test_the_bot_is_refused_with_an_unknown_a_started_or_an_ended_job(standin) -> None:
+@pytest.mark.documents("a-job-that-the-plugin-does-not-expect")
+async def test_the_bot_is_refused_with_an_unknown_a_started_or_an_ended_job(
+    standin, documented
+) -> None:
     await standin.joined("alice")
     await standin.record()
     recording_id = await standin.job_id("recording")
@@ -256,7 +265,7 @@ async def test_the_bot_is_refused_with_an_unknown_a_started_or_an_ended_job(stan
     async def refusal(job_id: str) -> str:
         return (await bot.join(job_id)).only("error").data["data"]
 
-    assert await refusal("x" * 26) == "job not in progress or already started"
+    documented("a-job-that-the-plugin-does-not-expect", await refusal("x" * 26))
     assert await refusal("") == "JobID should not be empty for bot connections"
     await standin.report(recording_id, JobType="recording", Status="started")
     assert await refusal(recording_id) == "job not in progress or already started"
@@ -295,8 +304,9 @@ async def test_a_job_that_does_not_start_within_a_minute_fails_and_stops_its_sib
     assert refused == "no job in progress"
 
 
+@pytest.mark.documents("timed-out-waiting-for-the-transcriber")
 async def test_a_transcriber_that_does_not_start_within_a_minute_takes_the_recording_with_it(
-    standin,
+    standin, documented
 ) -> None:
     alice, bot = await standin.joined("alice"), await standin.connect("calls")
     await standin.record()
@@ -304,20 +314,24 @@ async def test_a_transcriber_that_does_not_start_within_a_minute_takes_the_recor
     await standin.report(recording_id, JobType="recording", Status="started")
     await alice.heard()
     await asyncio.sleep(60.1)
-    assert _ended((await alice.heard()).job_states) == [
+    told = _ended((await alice.heard()).job_states)
+    assert told == [
         ("transcribing", TRANSCRIBER_LATE),
         ("captioning", TRANSCRIBER_LATE),
         ("recording", ""),
     ]
+    documented("timed-out-waiting-for-the-transcriber", told[0][1])
     assert (await bot.heard()).stopped == [recording_id]
 
 
-async def test_when_neither_job_starts_one_time_out_is_told(standin) -> None:
+@pytest.mark.documents("timed-out-waiting-for-the-recorder")
+async def test_when_neither_job_starts_one_time_out_is_told(standin, documented) -> None:
     alice = await standin.joined("alice")
     await standin.record()
     await asyncio.sleep(100)
     errors = [text for _, text in _ended((await alice.heard()).job_states) if text]
     assert errors == [RECORDER_LATE]
+    documented("timed-out-waiting-for-the-recorder", errors[0])
 
 
 async def test_started_jobs_are_left_alone_by_the_timers(standin) -> None:

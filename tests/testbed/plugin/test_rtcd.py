@@ -1,4 +1,4 @@
-"""The stand-in's connection to the SFU, against a played one on loopback (rtcd.md 1.5, 2)."""
+"""The stand-in's connection to one SFU, against a played one on loopback (rtcd.md 1.5, 2, 4)."""
 
 from __future__ import annotations
 
@@ -8,34 +8,24 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sfu.messages import (
-    Close,
-    Join,
-    Leave,
-    Message,
-    Reconnect,
-    Rtc,
-    RtcMessage,
-    RtcType,
-    encode,
-)
-from testbed.plugin.rtcd import RtcdClient, RtcdError
+from sfu.messages import Close, Join, Leave, Message, Rtc, RtcMessage, RtcType, encode
+from testbed.plugin.rtcd import Credentials, RtcdClient, RtcdError, RtcdUrl
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 25.0
+_KEY = "k" * 32
 
 
 class Peer:
-    """A client of the played SFU, running."""
+    """A client of the played SFU; the name it dials by is not resolved by anybody."""
 
     def __init__(self, url: str) -> None:
         self.heard: asyncio.Queue[Message] = asyncio.Queue()
-        self.sessions: list[str] = []
+        port = RtcdUrl.parse(url).port
         self.client = RtcdClient(
-            url,
+            RtcdUrl("http", "sfu.test", port),
+            "127.0.0.1",
+            Credentials("standin", _KEY),
             on_message=self._on_message,
-            live_sessions=lambda: self.sessions,
-            client_id="standin",
-            auth_key="k" * 32,
         )
 
     async def _on_message(self, message: Message) -> None:
@@ -47,63 +37,104 @@ class Peer:
 
 
 @pytest.fixture
-def sfu(played_sfu, monkeypatch: pytest.MonkeyPatch):
-    """The played SFU, to which a lost connection comes back at once."""
-    monkeypatch.setattr("testbed.plugin.rtcd._RECONNECT_S", 0.0)
-    return played_sfu
-
-
-@pytest.fixture
-async def peer(sfu) -> AsyncIterator[Peer]:
-    peer = Peer(sfu.url)
+async def peer(played_sfu) -> AsyncIterator[Peer]:
+    """Connected."""
+    peer = Peer(played_sfu.url)
+    await peer.client.connect()
     running = asyncio.create_task(peer.client.run())
     yield peer
-    assert not running.done()
     running.cancel()
     await asyncio.wait([running])
 
 
-async def test_it_registers_with_its_key_and_learns_the_version(sfu) -> None:
-    client = Peer(sfu.url).client
-    await client.register()
+async def test_who_is_not_known_registers_with_its_key_and_connects_then(played_sfu) -> None:
+    client = Peer(played_sfu.url).client
+    await client.connect()
     basic = "Basic " + base64.b64encode(b"standin:" + b"k" * 32).decode()
-    assert sfu.registrations == [(basic, {"clientID": "standin", "authKey": "k" * 32})]
-    assert client.version == "v1.2.6"
+    assert played_sfu.registrations == [(basic, {"clientID": "standin", "authKey": _KEY})]
+    assert played_sfu.authorizations == [basic, basic]
+    assert client.version["buildVersion"] == "v1.2.6"
+    await client.close()
 
 
-async def test_a_client_that_is_known_already_goes_on(sfu) -> None:
-    sfu.registration_status = 400
-    await Peer(sfu.url).client.register()
+async def test_who_is_known_does_not_register_again(played_sfu) -> None:
+    for _ in range(2):
+        client = Peer(played_sfu.url).client
+        await client.connect()
+        await client.close()
+    assert len(played_sfu.registrations) == 1
 
 
-@pytest.mark.parametrize("status", [401, 403, 500])
-async def test_a_refused_registration_is_an_error_with_its_status(sfu, status: int) -> None:
-    sfu.registration_status = status
-    with pytest.raises(RtcdError, match=f"HTTP {status}") as caught:
-        await Peer(sfu.url).client.register()
-    assert "k" * 32 not in str(caught.value)
+async def test_it_dials_the_address_and_names_the_host(played_sfu, peer: Peer) -> None:
+    port = played_sfu.url.rpartition(":")[2]
+    assert set(played_sfu.hosts) == {f"sfu.test:{port}"}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 500])
+async def test_a_refused_registration_is_an_error_with_its_status(played_sfu, status: int) -> None:
+    played_sfu.registration_status = status
+    with pytest.raises(RtcdError, match=f"at 127.0.0.1 .*HTTP {status}") as caught:
+        await Peer(played_sfu.url).client.connect()
+    assert _KEY not in str(caught.value)
 
 
 async def test_an_sfu_that_does_not_answer_is_named_by_its_url(unused_tcp_port: int) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}"
-    with pytest.raises(RtcdError, match=f"{url} does not answer"):
-        await Peer(url).client.register()
+    with pytest.raises(RtcdError, match=f"{unused_tcp_port} at 127.0.0.1 does not answer"):
+        await Peer(url).client.connect()
 
 
-async def test_each_client_makes_a_key_of_its_own_of_32_characters() -> None:
-    keys = set()
-    for _ in range(2):
-        client = RtcdClient("http://sfu", on_message=_ignore, live_sessions=list)
-        keys.add(client._basic())
-    assert len(keys) == 2
-    assert all(len(base64.b64decode(key.split()[1]).split(b":")[1]) >= 32 for key in keys)
+@pytest.mark.parametrize("build", ["v0.17.0", "0.18.1", "v1.2.6", "", "master", "dev-abc"])
+async def test_versions_that_will_do(played_sfu, build: str) -> None:
+    played_sfu.version = {"buildVersion": build}
+    client = Peer(played_sfu.url).client
+    await client.connect()
+    await client.close()
 
 
-async def _ignore(_: Message) -> None:
-    return None
+@pytest.mark.parametrize("build", ["v0.16.9", "0.1.0", "latest"])
+async def test_an_old_version_is_refused(played_sfu, build: str) -> None:
+    played_sfu.version = {"buildVersion": build}
+    with pytest.raises(RtcdError, match=f"has version '{build}'"):
+        await Peer(played_sfu.url).client.connect()
+    assert not played_sfu.authorizations
 
 
-async def test_messages_go_both_ways_in_order_with_basic_auth(sfu, peer: Peer) -> None:
+async def test_it_asks_for_the_load(played_sfu) -> None:
+    assert await Peer(played_sfu.url).client.cpu_load() == 0.25
+
+
+@pytest.mark.parametrize("answer", [{}, [], {"cpu_load": None}])
+async def test_an_sfu_that_tells_no_load_is_an_error(played_sfu, answer: object) -> None:
+    played_sfu.load = answer
+    with pytest.raises(RtcdError, match="tells no load"):
+        await Peer(played_sfu.url).client.cpu_load()
+
+
+def test_a_url_needs_a_scheme_a_host_and_a_port() -> None:
+    assert RtcdUrl.parse("https://id:key@sfu.test:8045") == RtcdUrl("https", "sfu.test", 8045)
+    for text in ("sfu.test:8045", "http://sfu.test", "ftp://sfu.test:1", "http://:1", "http://a:b"):
+        with pytest.raises(RtcdError, match=r"should be http\(s\)://host:port"):
+            RtcdUrl.parse(text)
+
+
+def test_the_key_in_a_url_that_is_refused_is_not_shown() -> None:
+    with pytest.raises(RtcdError) as caught:
+        RtcdUrl.parse("http://id:secret@sfu.test")
+    assert "secret" not in str(caught.value)
+
+
+def test_credentials_come_from_the_url_or_are_made_anew() -> None:
+    given = Credentials.of_url("http://id:a%40b@sfu.test:1")
+    assert (given.client_id, given.auth_key) == ("id", "a@b")
+    one, two = (Credentials.of_url("http://sfu.test:1") for _ in range(2))
+    assert one.auth_key != two.auth_key
+    assert one.client_id != two.client_id
+    assert len(one.auth_key) >= 32
+    assert one.auth_key not in repr(one)
+
+
+async def test_messages_go_both_ways_in_order_with_basic_auth(played_sfu, peer: Peer) -> None:
     messages = [
         Join("call", "user", "s1", "channel", dc_signaling=True),
         Rtc(RtcMessage(RtcType.SDP, "s1", b"offer")),
@@ -111,25 +142,15 @@ async def test_messages_go_both_ways_in_order_with_basic_auth(sfu, peer: Peer) -
     ]
     for message in messages:
         peer.client.send(message)
-    connection = await sfu.connection()
-    assert [await sfu.next() for _ in messages] == messages
-    assert sfu.authorizations[0].startswith("Basic ")
+    connection = await played_sfu.connection()
+    assert [await played_sfu.next() for _ in messages] == messages
     for message in (Rtc(RtcMessage(RtcType.SDP, "s1", b"answer")), Close("s1")):
         await connection.send_bytes(encode(message))
         assert await peer.next() == message
 
 
-async def test_what_is_said_before_the_connection_stands_is_sent_then(sfu) -> None:
-    peer = Peer(sfu.url)
-    peer.client.send(Leave("early"))
-    running = asyncio.create_task(peer.client.run())
-    assert await sfu.next() == Leave("early")
-    running.cancel()
-    await asyncio.wait([running])
-
-
-async def test_a_frame_that_cannot_be_read_is_passed_over(sfu, peer: Peer) -> None:
-    connection = await sfu.connection()
+async def test_a_frame_that_cannot_be_read_is_passed_over(played_sfu, peer: Peer) -> None:
+    connection = await played_sfu.connection()
     await connection.send_bytes(b"\xc1")
     await connection.send_text("text")
     await connection.send_bytes(encode(Close("s1")))
@@ -137,46 +158,17 @@ async def test_a_frame_that_cannot_be_read_is_passed_over(sfu, peer: Peer) -> No
 
 
 @pytest.mark.parametrize("code", [1000, 1011])
-async def test_after_a_close_it_comes_back_and_binds_its_sessions_anew(
-    sfu, peer: Peer, code: int
-) -> None:
-    first = await sfu.connection()
-    peer.sessions = ["s1", "s2"]
-    await first.close(code)
-    second = await sfu.connection()
-    assert {await sfu.next(), await sfu.next()} == {Reconnect("s1"), Reconnect("s2")}
-    await second.send_bytes(encode(Close("s1")))
-    assert await peer.next() == Close("s1")
-
-
-async def test_it_comes_back_after_the_connection_broke_without_a_word(
-    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("testbed.plugin.rtcd._RECONNECT_S", 0.0)
-    attempts: asyncio.Queue[int] = asyncio.Queue()
-
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        attempts.put_nowait(1)
-        writer.transport.abort()
-
-    server = await asyncio.start_server(hang_up, "127.0.0.1", unused_tcp_port)
-    client = RtcdClient(
-        f"http://127.0.0.1:{unused_tcp_port}", on_message=_ignore, live_sessions=list
-    )
+async def test_it_ends_with_its_connection(played_sfu, code: int) -> None:
+    client = Peer(played_sfu.url).client
+    await client.connect()
     running = asyncio.create_task(client.run())
+    await (await played_sfu.connection()).close(code)
     async with asyncio.timeout(_TIMEOUT_S):
-        for _ in range(3):
-            await attempts.get()
-    assert not client.connected.is_set()
-    running.cancel()
-    await asyncio.wait([running])
-    server.close()
-    await server.wait_closed()
+        await running
 
 
 async def test_a_full_queue_drops_what_comes_last() -> None:
-    client = RtcdClient("http://sfu", on_message=_ignore, live_sessions=list)
+    client = Peer("http://127.0.0.1:1").client
     for number in range(2001):
         client.send(Leave(f"s{number}"))
     assert client._outgoing.statistics().dropped == 1

@@ -94,55 +94,98 @@ def test_clips_without_a_speaker_are_dealt_in_turn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    "changes",
     [
-        ({"file": "b.wav"}, "b.wav: no such file"),
-        ({"file": "../a.wav"}, r"file '../a.wav' should be a file name"),
-        ({"text": ""}, "text '' should be what is said"),
-        ({"text": "good evening"}, "should be those of text 'good evening'"),
-        ({"speaker": "zoe"}, "speaker 'zoe' is not one of alice"),
-        ({"words": []}, "words should be a list"),
-        ({"words": [{"word": "good"}]}, r"words\[0\]: should be"),
-        (
-            {"text": "good", "words": [{"word": "good", "start_s": 0.5, "end_s": 1.5}]},
-            r"words\[0\]: 0.5…1.5 s should be in order and within the clip's 1.00 s",
+        pytest.param(
+            {"speaker": "zoe"},
+            marks=pytest.mark.documents("speech-of-your-own-that-the-demo-cannot-use/6"),
         ),
-        (
+        pytest.param(
+            {"file": "../a.wav"},
+            marks=pytest.mark.documents("speech-of-your-own-that-the-demo-cannot-use/8"),
+        ),
+        pytest.param(
+            {"text": ""},
+            marks=pytest.mark.documents("speech-of-your-own-that-the-demo-cannot-use/9"),
+        ),
+        pytest.param(
+            {"text": "good evening"},
+            marks=pytest.mark.documents("speech-of-your-own-that-the-demo-cannot-use/10"),
+        ),
+        pytest.param(
+            {"words": []},
+            marks=pytest.mark.documents("speech-of-your-own-that-the-demo-cannot-use/11"),
+        ),
+        pytest.param(
+            {"words": [{"word": "good"}]},
+            marks=pytest.mark.documents("speech-of-your-own-that-the-demo-cannot-use/12"),
+        ),
+        pytest.param(
+            {"text": "good", "words": [{"word": "good", "start_s": 0.5, "end_s": 1.5}]},
+            marks=pytest.mark.documents("speech-of-your-own-that-the-demo-cannot-use/13"),
+        ),
+        pytest.param(
             {"words": [{"word": "good", "start_s": 0.5, "end_s": 0.4}]},
-            "should be in order",
+            marks=pytest.mark.documents("speech-of-your-own-that-the-demo-cannot-use/13"),
+        ),
+        pytest.param(
+            {"file": "b.wav"},
+            marks=pytest.mark.documents("speech-of-your-own-that-the-demo-cannot-use/14"),
         ),
     ],
 )
 def test_a_clip_that_cannot_be_used_is_named_with_the_wanted_form(
-    tmp_path: Path, changes: dict[str, Any], told: str
+    tmp_path: Path, changes: dict[str, Any], documented: Any
 ) -> None:
-    with pytest.raises(SpeechError, match=told):
+    with pytest.raises(SpeechError) as refused:
         load_clips(_folder(tmp_path, ENTRY | changes), speakers=("alice",))
+    documented.marked(str(refused.value))
 
 
-def test_a_file_that_is_no_sound_is_named(tmp_path: Path) -> None:
+@pytest.mark.documents(
+    "speech-of-your-own-that-the-demo-cannot-use/15",
+    "speech-of-your-own-that-the-demo-cannot-use/16",
+)
+def test_a_file_that_is_no_sound_or_too_long_is_named(
+    tmp_path: Path, documented: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = _folder(tmp_path, ENTRY)
+    with monkeypatch.context() as patch:
+        patch.setattr("testbed.speech.clips._MAX_CLIP_S", 0.5)
+        with pytest.raises(SpeechError) as too_long:
+            load_clips(folder, speakers=("alice",))
+    documented("speech-of-your-own-that-the-demo-cannot-use/16", str(too_long.value))
     (folder / "a.wav").write_bytes(b"not a sound")
-    with pytest.raises(SpeechError, match=r"a\.wav: cannot be read as WAV or Opus"):
+    with pytest.raises(SpeechError) as no_sound:
         load_clips(folder, speakers=("alice",))
+    documented("speech-of-your-own-that-the-demo-cannot-use/15", str(no_sound.value))
 
 
-def test_folders_without_a_usable_index_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpeechError, match="no such folder"):
-        load_clips(tmp_path / "none", speakers=BOTS)
-    with pytest.raises(SpeechError, match=r"exactly one \.json file, found 0"):
-        load_clips(tmp_path, speakers=BOTS)
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(SpeechError, match=r"a\.json: cannot be read as JSON"):
-        load_clips(tmp_path, speakers=BOTS)
-    (tmp_path / "a.json").write_text('{"clips": []}')
-    with pytest.raises(SpeechError, match="at least one"):
-        load_clips(tmp_path, speakers=BOTS)
+@pytest.mark.documents(
+    "speech-of-your-own-that-the-demo-cannot-use",
+    "speech-of-your-own-that-the-demo-cannot-use/2",
+    "speech-of-your-own-that-the-demo-cannot-use/3",
+    "speech-of-your-own-that-the-demo-cannot-use/4",
+    "speech-of-your-own-that-the-demo-cannot-use/5",
+)
+def test_folders_without_a_usable_index_are_refused(tmp_path: Path, documented: Any) -> None:
+    def refusal(folder: Path) -> str:
+        with pytest.raises(SpeechError) as refused:
+            load_clips(folder, speakers=BOTS)
+        return str(refused.value)
+
+    documented("speech-of-your-own-that-the-demo-cannot-use", refusal(tmp_path / "none"))
+    documented("speech-of-your-own-that-the-demo-cannot-use/2", refusal(tmp_path))
+    for number, index in ((3, "{"), (4, '{"clips": []}'), (5, '{"clips": [7]}')):
+        (tmp_path / "a.json").write_text(index)
+        documented(f"speech-of-your-own-that-the-demo-cannot-use/{number}", refusal(tmp_path))
 
 
-def test_a_bot_without_clips_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SpeechError, match="no clip for bob"):
+@pytest.mark.documents("speech-of-your-own-that-the-demo-cannot-use/7")
+def test_a_bot_without_clips_is_named(tmp_path: Path, documented: Any) -> None:
+    with pytest.raises(SpeechError) as refused:
         load_clips(_folder(tmp_path, ENTRY), speakers=("alice", "bob"))
+    documented("speech-of-your-own-that-the-demo-cannot-use/7", str(refused.value))
 
 
 def test_encoded_sound_is_decoded_at_the_same_place() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from offloader.backends.base import Backend, LaunchRequest, Observation, Phase
 from offloader.backends.docker.backend import DockerBackend
-from offloader.backends.docker.options import DockerOptions
+from offloader.backends.docker.options import DockerOptions, Reference
 from offloader.models import JobType, Workload
 from offloader.settings import load_settings
 
@@ -52,22 +52,29 @@ class Jobs:
         self._made.append(backend)
         return backend
 
-    async def launch(self, backend: Backend, **input_data: Any) -> Workload:
+    async def launch(
+        self,
+        backend: Backend,
+        job_type: JobType = JobType.RECORDING,
+        *,
+        max_duration_s: int = 0,
+        **input_data: Any,
+    ) -> Workload:
         given = {"auth_token": TOKEN, "call_id": "c1"} | input_data
-        request = LaunchRequest(secrets.token_hex(6), JobType.RECORDING, "runner", given)
+        request = LaunchRequest(secrets.token_hex(6), job_type, "runner", given, max_duration_s)
         workload = await backend.launch(request)
         self._launched.append(workload)
         return workload
 
     async def ended(self, backend: Backend, workload: Workload) -> Observation:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(25):
             while (seen := await backend.poll(workload)).phase in (Phase.STARTING, Phase.RUNNING):
                 await asyncio.sleep(0.02)
         return seen
 
     async def said(self, backend: Backend, workload: Workload, text: str = "") -> str:
         """The log, as soon as it holds `text`."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(25):
             while text not in (log := await self.log(backend, workload)):
                 await asyncio.sleep(0.02)
         return log
@@ -76,7 +83,7 @@ class Jobs:
         return b"".join([chunk async for chunk in backend.logs(workload)]).decode()
 
     def container(self, workload: Workload) -> str:
-        return f"calls-recorder-{workload.reference['job_id']}"
+        return Reference.of(workload).container
 
     def inspect(self, workload: Workload) -> dict[str, Any]:
         details: dict[str, Any] = self.client.inspect_container(self.container(workload))

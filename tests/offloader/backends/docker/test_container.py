@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from offloader.backends.docker.container import (
-    ContainerPlan,
-    is_secret,
-    plan_container,
-    secrets_document,
-)
+from offloader.backends.docker.container import ContainerPlan, plan_container
 from offloader.backends.docker.options import Reference
+from offloader.backends.own_input import input_document
 from offloader.errors import LaunchFailed
 from offloader.models import JobType
 
@@ -60,35 +57,30 @@ def test_our_images_run_without_any_privilege(plan) -> None:
     assert "mode=0700" in host["Tmpfs"]["/run/job"]
 
 
-def test_nothing_that_the_engine_keeps_holds_a_secret_of_our_images(plan) -> None:
+def test_nothing_that_the_engine_keeps_holds_what_a_client_sent_to_our_images(plan) -> None:
     made = plan()
     kept = json.dumps(made.body) + repr(made)
-    for secret in (TOKEN, SPEECH_KEY, "proxypass"):
-        assert secret not in kept
-    assert "AUTH_TOKEN_FILE=/run/job/auth_token" in made.body["Env"]
-    assert json.loads(secrets_document(made)) == {
-        name: VARIABLES[name] for name in ("AUTH_TOKEN", "TRANSCRIBE_API_OPTIONS", "HTTPS_PROXY")
-    }
+    for value in VARIABLES.values():
+        assert value not in kept
+    assert json.loads(input_document(made.told)) == VARIABLES
     assert (made.body["OpenStdin"], made.body["StdinOnce"]) == (True, True)
+    assert set(made.body["Env"]) == {
+        *("DATA_DIR=/data", "MODELS_DIR=/models", "HOME=/tmp"),
+        *("JOB_SECRETS=stdin", "JOB_INPUT_FILE=/run/job/input.json"),
+        "AUTH_TOKEN_FILE=/run/job/auth_token",  # our images of earlier releases know nothing else
+    }
 
 
-def test_what_is_no_secret_is_a_plain_variable(plan) -> None:
-    environment = plan().body["Env"]
-    for expected in ("SITE_URL=http://mm", "WIDTH=1280", "DATA_DIR=/data", "MODELS_DIR=/models"):
-        assert expected in environment
-    assert "JOB_SECRETS=stdin" in environment
-
-
-def test_without_secrets_standard_input_stays_closed(plan) -> None:
-    body = plan(variables={"WIDTH": "1280"}).body
+def test_without_any_input_standard_input_stays_closed(plan) -> None:
+    body = plan(variables={}).body
     assert body["OpenStdin"] is False
-    assert not any(entry.startswith("JOB_SECRETS") for entry in body["Env"])
+    assert not any(entry.startswith("JOB_") for entry in body["Env"])
 
 
 def test_images_of_others_get_the_token_as_the_reference_gives_it(plan) -> None:
     made = plan(own=False)
     assert f"AUTH_TOKEN={TOKEN}" in made.body["Env"]
-    assert made.secrets == {}
+    assert made.told == {}
     assert made.body["OpenStdin"] is False
     assert not any(
         entry.startswith(("AUTH_TOKEN_FILE", "MODELS_DIR")) for entry in made.body["Env"]
@@ -119,6 +111,7 @@ def test_limits_hold_for_every_image(plan, own: bool) -> None:
     assert host["Memory"] == host["MemorySwap"] == 2 << 30
     assert host["NanoCpus"] == 1_500_000_000
     assert host["PidsLimit"] == 99
+    assert host["Ulimits"] == [{"Name": "core", "Soft": 0, "Hard": 0}]
     log = host["LogConfig"]
     assert log["Type"] == "json-file"
     assert int(log["Config"]["max-size"]) * int(log["Config"]["max-file"]) == 8 << 20
@@ -164,23 +157,18 @@ def test_a_salvage_runs_beside_the_job_on_its_volume_and_yields(plan) -> None:
     assert body["Labels"]["calls-offloader.salvage"] == "2"
 
 
-def test_a_variable_that_no_program_can_be_given_is_refused(plan) -> None:
-    with pytest.raises(LaunchFailed, match="X is too long"):
+def test_captions_come_before_recording_and_both_before_what_follows_the_call(plan) -> None:
+    transcriber = replace(JOB, job_type=JobType.TRANSCRIBING)
+    references = (transcriber, JOB, replace(JOB, salvage=1), replace(transcriber, salvage=1))
+    shares = [plan(reference=r).body["HostConfig"]["CpuShares"] for r in references]
+    assert shares[0] > shares[1] > 5 * shares[2] == 5 * shares[3]
+
+
+@pytest.mark.documents("a-variable-that-is-too-long")
+def test_a_variable_that_no_program_can_be_given_is_refused(plan, documented) -> None:
+    with pytest.raises(LaunchFailed) as refused:
         plan(variables={"X": "y" * (128 * 1024)})
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "secret"),
-    [
-        ("AUTH_TOKEN", "abc", True),
-        ("HTTP_PROXY", "http://u:p@h", True),
-        ("HTTP_PROXY", "http://h:3128", False),
-        ("TRANSCRIBE_API_OPTIONS", "null", False),
-        ("CALL_ID", "abc", False),
-    ],
-)
-def test_secrets_are_what_the_service_masks(name: str, text: str, secret: bool) -> None:
-    assert is_secret(name, text) is secret
+    documented("a-variable-that-is-too-long", str(refused.value))
 
 
 def test_a_reference_survives_being_stored() -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from docker.errors import APIError
 
 from offloader.backends.base import Phase
 from offloader.backends.docker.backend import DockerBackend
@@ -41,7 +42,7 @@ async def test_our_jobs_run_without_privileges_on_a_read_only_root(jobs) -> None
     assert "writable" in log
 
 
-async def test_the_token_arrives_and_neither_inspection_nor_volume_nor_processes_show_it(
+async def test_the_input_arrives_and_neither_inspection_nor_volume_nor_processes_show_it(
     jobs,
 ) -> None:
     backend = jobs.backend(f'read -r document; echo "$document" | grep -c "t\\{{26\\}}"; {WAITS}')
@@ -55,7 +56,8 @@ async def test_the_token_arrives_and_neither_inspection_nor_volume_nor_processes
     assert TOKEN not in kept
     assert "hushkey" not in kept
     assert "hushkey" not in processes
-    assert "AUTH_TOKEN_FILE=/run/job/auth_token" in details
+    assert '"c1"' not in kept
+    assert "JOB_INPUT_FILE=/run/job/input.json" in details
 
 
 async def test_a_job_that_needs_too_much_memory_is_known_to_have_been_killed_for_it(jobs) -> None:
@@ -78,6 +80,46 @@ async def test_a_kill_after_the_grace_survives_a_restart_of_the_service(jobs) ->
     assert time.monotonic() - asked_s >= 1.5
     assert "grace" in seen.detail
     assert "grace" in (await jobs.backend().poll(workload)).detail
+
+
+async def test_a_stop_reaches_the_job_also_when_it_cannot_be_noted_in_its_volume(
+    jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise APIError("no space left on device")
+
+    monkeypatch.setattr("offloader.backends.docker.stopping.put_files", full)
+    backend = jobs.backend("trap 'echo term' TERM; echo ready; while true; do sleep 0.02; done")
+    workload = await jobs.launch(backend)
+    await jobs.said(backend, workload, "ready")
+    await backend.stop(workload, grace_s=1)
+    await jobs.said(backend, workload, "term")
+    await backend.stop(workload, grace_s=60)
+    assert (await jobs.ended(backend, workload)).exit_code == 137
+    assert (await jobs.log(backend, workload)).count("term") == 1
+
+
+async def test_nothing_is_left_of_a_job_whose_image_declares_volumes(jobs) -> None:
+    def volumes() -> set[str]:
+        return {volume["Name"] for volume in jobs.client.volumes()["Volumes"] or []}
+
+    image = f"{jobs.instance}/calls-recorder:volumes"
+    repository, tag = image.split(":")
+    changes = ['ENTRYPOINT ["/bin/true"]', "VOLUME /extra /data"]
+    jobs.client.import_image_from_data(
+        jobs.images.root, repository=repository, tag=tag, changes=changes
+    )
+    try:
+        backend = jobs.backend(JOBS_RUNNERIMAGES=json.dumps({"*": image}))
+        workload = await jobs.launch(backend)
+        await jobs.ended(backend, workload)
+        own = {mount["Name"] for mount in jobs.inspect(workload)["Mounts"]}
+        assert len(own) == 2
+        assert own <= volumes()
+        await backend.remove(workload)
+        assert not own & volumes()
+    finally:
+        jobs.client.remove_image(image, force=True)
 
 
 async def test_what_a_removed_container_left_is_found_read_and_salvaged(jobs) -> None:
@@ -110,7 +152,8 @@ async def test_where_the_result_is_known_only_there_is_looked(jobs) -> None:
 async def test_the_private_ca_reaches_the_job(jobs, tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_text("CERTIFICATE\n")
-    backend = jobs.backend("cat $TLS_CA_CERT_FILE", JOBS_CACERTFILE=str(ca))
+    script = "read -r told; path=${told#*TLS_CA_CERT_FILE*: ?}; cat ${path%%[!a-z./]*}"
+    backend = jobs.backend(script, JOBS_CACERTFILE=str(ca))
     workload = await jobs.launch(backend)
     assert (await jobs.ended(backend, workload)).exit_code == 0
     assert await jobs.log(backend, workload) == "CERTIFICATE\n"
@@ -124,10 +167,12 @@ async def test_a_loopback_site_on_the_default_bridge_starts_nothing(jobs) -> Non
     assert await backend.adopt() == {}
 
 
-async def test_an_image_that_is_not_there_is_named(jobs) -> None:
+@pytest.mark.documents("no-such-image-and-no-pulling")
+async def test_an_image_that_is_not_there_is_named(jobs, documented) -> None:
     backend = jobs.backend(JOBS_RUNNERIMAGES='{"*": "no-such/calls-recorder:v1"}')
-    with pytest.raises(LaunchFailed, match=r"no-such/calls-recorder:v1 is not on the engine"):
+    with pytest.raises(LaunchFailed) as refused:
         await jobs.launch(backend)
+    documented("no-such-image-and-no-pulling", str(refused.value))
     with pytest.raises(BackendError, match=r"no-such/calls-recorder:v1 is not on the engine"):
         await backend.prepare(["a/calls-recorder:v1.0.0", "a/calls-transcriber:v1.0.0"])
 
@@ -141,12 +186,24 @@ async def test_two_installations_on_one_engine_do_not_adopt_each_others_jobs(job
     assert list(await ours.adopt()) == [workload.reference["job_id"]]
 
 
-async def test_post_call_work_yields_its_cpu(jobs) -> None:
+async def test_captions_come_before_recording_and_post_call_work_yields_its_cpu(jobs) -> None:
     backend = jobs.backend(WAITS)
-    workload = await jobs.launch(backend)
-    before = jobs.inspect(workload)["HostConfig"]["CpuShares"]
-    await backend.lower(workload)
-    assert jobs.inspect(workload)["HostConfig"]["CpuShares"] * 5 < before
+    transcriber = await jobs.launch(backend, JobType.TRANSCRIBING)
+    recorder = await jobs.launch(backend)
+
+    def shares() -> tuple[int, int]:
+        details = (jobs.inspect(workload)["HostConfig"] for workload in (transcriber, recorder))
+        first, second = (int(host["CpuShares"]) for host in details)
+        return first, second
+
+    captions, recording = shares()
+    assert captions > recording
+    await backend.lower(transcriber)
+    assert shares()[0] * 5 < recording
+    assert shares()[1] == recording, "the recorder still records"
+    await backend.lower(recorder)
+    assert len(set(shares())) == 1
+    assert (await backend.poll(transcriber)).phase is Phase.RUNNING
 
 
 async def test_the_jobs_lines_are_repeated_in_the_services_log_when_asked(jobs, capsys) -> None:
@@ -158,11 +215,15 @@ async def test_the_jobs_lines_are_repeated_in_the_services_log_when_asked(jobs, 
     assert [line.split("line=")[-1].strip() for line in lines] == ["one", "two"]
 
 
-async def test_an_engine_that_does_not_answer_is_told_in_words(options, tmp_path: Path) -> None:
+@pytest.mark.documents("the-engine-cannot-be-used")
+async def test_an_engine_that_does_not_answer_is_told_in_words(
+    options, tmp_path: Path, documented
+) -> None:
     backend = DockerBackend(options(DOCKER_HOST=f"unix://{tmp_path}/no.sock"), environ={})
     for call in (backend.check_usable(), backend.adopt()):
-        with pytest.raises(BackendError, match=r"no\.sock cannot be used: .*group docker"):
+        with pytest.raises(BackendError) as failed:
             await call
+        documented("the-engine-cannot-be-used", str(failed.value))
     assert await backend.free_disk_bytes() is None
     await backend.aclose()
     with pytest.raises(BackendError, match="closed"):
@@ -172,18 +233,19 @@ async def test_an_engine_that_does_not_answer_is_told_in_words(options, tmp_path
 async def test_room_on_the_engines_disk_is_known_on_its_own_host(jobs) -> None:
     root = jobs.client.info()["DockerRootDir"]
     free = await jobs.backend().free_disk_bytes()
-    assert (free is not None) is (os.path.isdir(root) and "DOCKER_HOST" not in os.environ)  # noqa: ASYNC240
+    here = await asyncio.to_thread(os.path.isdir, root)
+    assert (free is not None) is (here and "DOCKER_HOST" not in os.environ)
 
 
 async def test_cancelling_a_launch_leaves_a_job_that_is_found(jobs) -> None:
     backend = jobs.backend(WAITS)
     launching = asyncio.create_task(jobs.launch(backend))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(25):
         while not (found := await jobs.backend().adopt()):
             await asyncio.sleep(0.01)
     launching.cancel()
     await asyncio.gather(launching, return_exceptions=True)
     (workload,) = found.values()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(25):
         while (await backend.poll(workload)).phase is not Phase.RUNNING:
             await asyncio.sleep(0.02)

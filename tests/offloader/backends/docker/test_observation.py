@@ -36,10 +36,11 @@ def test_a_container_that_was_just_made_is_starting() -> None:
     assert look(container("created")).phase is Phase.STARTING
 
 
-def test_a_container_that_nobody_started_never_ran() -> None:
+@pytest.mark.documents("its-container-never-started")
+def test_a_container_that_nobody_started_never_ran(documented) -> None:
     seen = look(container("created"), now=datetime(2026, 11, 21, 12, 5, tzinfo=UTC))
     assert (seen.phase, seen.exit_code) == (Phase.EXITED, None)
-    assert "never started" in seen.detail
+    documented("its-container-never-started", seen.detail)
 
 
 def test_an_end_has_its_code_and_time() -> None:
@@ -48,15 +49,31 @@ def test_an_end_has_its_code_and_time() -> None:
     assert seen.stopped_at == datetime(2026, 11, 21, 11, 59, 0, 123456, tzinfo=UTC)
 
 
-def test_too_much_memory_is_named_with_the_limit() -> None:
+@pytest.mark.documents("killed-for-its-memory")
+def test_too_much_memory_is_named_with_the_limit(documented) -> None:
     seen = look(container("exited", ExitCode=137, OOMKilled=True))
-    assert "memory" in seen.detail
+    documented("killed-for-its-memory", seen.detail)
     assert "512 MiB" in seen.detail
 
 
-@pytest.mark.parametrize(("killed", "word"), [(True, "grace"), (False, "signal 9")])
-def test_a_kill_by_us_is_told_from_one_by_others(killed: bool, word: str) -> None:
-    assert word in look(container("exited", ExitCode=137), killed=killed).detail
+@pytest.mark.parametrize(
+    ("killed", "word"),
+    [
+        pytest.param(True, "grace", marks=pytest.mark.documents("killed-after-the-grace")),
+        pytest.param(False, "signal 9", marks=pytest.mark.documents("killed-by-somebody-else")),
+    ],
+)
+def test_a_kill_by_us_is_told_from_one_by_others(killed: bool, word: str, documented) -> None:
+    detail = look(container("exited", ExitCode=137), killed=killed).detail
+    assert word in detail
+    documented.marked(detail)
+
+
+@pytest.mark.documents("ended-by-its-own-timer")
+def test_a_job_that_had_to_end_itself_says_so(documented) -> None:
+    seen = look(container("exited", ExitCode=142))
+    assert seen.exit_code == 142
+    documented("ended-by-its-own-timer", seen.detail)
 
 
 def test_a_program_that_init_could_not_start_never_ran() -> None:
