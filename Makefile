@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
 .DEFAULT_GOAL := help
-.PHONY: help demo images test slow check bench format clean
+.PHONY: help demo images wheelhouse bundle test slow test-kubernetes check audit bench bench-recorder bench-speech bench-accuracy test-model format docs clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,29 +19,61 @@ $(STAMP): uv.lock pyproject.toml
 	@.uv/bin/uv sync --quiet --frozen --all-extras --python "$$(command -v $(PYTHON))"
 	@touch $(STAMP)
 
-demo: $(STAMP) ## record, transcribe and caption a real call on this machine; results in demo-output/
-	@exec $(BIN)/python -m testbed.demo $(if $(BACKEND),--backend=$(BACKEND)) $(DEMO_ARGS)
+demo: $(STAMP) ## record, transcribe and caption a real call on this machine; results in demo-output/ (RTCD_URL=http://… for another SFU; BACKEND=docker, celery; SERVE=1: stay, and join in a browser, from elsewhere with HOST=ADDRESS)
+	@exec $(BIN)/python -m testbed.demo $(if $(BACKEND),--backend=$(BACKEND)) $(if $(SERVE),--serve) $(if $(filter command line,$(origin HOST)),--host=$(HOST)) $(DEMO_ARGS)
 
-images: ## build the container images (BASE=debootstrap without a registry); then make demo BACKEND=docker
-	@BASE="$(BASE)" BUILD_CA="$(BUILD_CA)" images/build.sh
+images: ## build the container images (BASE=debootstrap without a registry; MODELS="tiny base", MODELS_DIR=…); then make demo BACKEND=docker
+	@BASE="$(BASE)" BUILD_CA="$(BUILD_CA)" MODELS="$(MODELS)" MODELS_DIR="$(MODELS_DIR)" images/build.sh
 
+wheelhouse: $(STAMP) ## fetch every package of the images, by hash; they are built without network then (PLATFORM=linux/arm64)
+	@test -x .uv/bin/pip || $(PYTHON) -m venv .uv
+	@images/wheelhouse.sh .uv
+
+bundle: $(STAMP) ## one signed archive for hosts without a network, in dist/ (SIGN_KEY=… MODELS_DIR=…); after make wheelhouse images
+	@packaging/bundle.sh $(if $(SIGN_KEY),--sign-key "$(SIGN_KEY)") $(if $(MODELS_DIR),--models "$(MODELS_DIR)") $(BUNDLE_ARGS)
+
+# Compiled tests and modules are kept: each of the workers, and each process that a test starts, would compile them again.
 test: $(STAMP) ## the tests that need nothing but this machine (under 5 minutes)
-	@$(BIN)/pytest -m "not slow" $(TEST_ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 slow: $(STAMP) ## the slower tests: deliberate faults in whole calls (some minutes)
-	@$(BIN)/pytest -m slow $(TEST_ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -m slow -n 4 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
-check: $(STAMP) ## formatting, lint, types, import contracts
+test-kubernetes: $(STAMP) ## the backend contract on a real cluster: KUBECONFIG=… K8S_TEST_CLAIM=… K8S_TEST_CLAIM_DIR=…
+	@K8S_TEST=1 $(BIN)/pytest -n 0 --timeout 120 -k kubernetes tests/contract/test_backend_contract.py $(TEST_ARGS)
+
+check: $(STAMP) ## formatting, lint, types, import contracts, weaknesses
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory audit
+
+audit: $(STAMP) ## weaknesses in the code, secrets in the files, known holes in the packages of the lock file (part of make check)
+	@UV_PROJECT_ENVIRONMENT=.venv-security .uv/bin/uv sync --quiet --frozen --only-group security --python "$$(command -v $(PYTHON))"
+	@tools/audit.sh .venv-security/bin
 
 format: $(STAMP) ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
+bench-recorder: $(STAMP) ## what a recorded second costs, beside a browser and ffmpeg (xvfb, chromium, ffmpeg; 6 minutes)
+	@$(BIN)/python -m benchmarks.recorder_cost $(BENCH_ARGS)
+
+bench-speech: $(STAMP) ## what the transcriber adds to its model's work, beside whisper.cpp (from PyPI; ~8 minutes)
+	@$(BIN)/python -m benchmarks.speech_cost $(BENCH_ARGS)
+
+bench-accuracy: $(STAMP) ## word errors, times and speakers on made-up meetings (needs libespeak-ng1; ~8 minutes)
+	@$(BIN)/python -m benchmarks.speech_accuracy $(BENCH_ARGS)
+
+test-model: $(STAMP) ## a model on recordings with texts: MODELS_DIR=… MODEL_ARGS="--model small FILE…"
+	@$(BIN)/python -m benchmarks.speech_accuracy.trial --models-dir $(or $(MODELS_DIR),models) $(MODEL_ARGS)
+
 bench: $(STAMP) ## benchmarks: ratios and counters, one JSON line each
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+docs: $(STAMP) ## the documentation as a site, in site/ (mkdocs-material, in an environment of its own)
+	@UV_PROJECT_ENVIRONMENT=.venv-docs .uv/bin/uv sync --quiet --frozen --only-group docs --python "$$(command -v $(PYTHON))"
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
 clean: ## remove what the commands made
-	rm -rf $(VENV) .uv demo-output .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-docs .venv-security .uv site demo-output .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
