@@ -31,6 +31,8 @@ from testbed.brokers import BrokerMissing, RabbitHost, RabbitServer, RedisServer
 from testbed.browser import accessibility
 from testbed.browser.tab import Tab
 
+pytest_plugins = ["tests.socket_origins"]
+
 # Before numpy or a speech engine is loaded: threads that spin for each other's end starve on busy cores.
 for _library in ("OMP", "OPENBLAS"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")

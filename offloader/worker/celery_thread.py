@@ -31,6 +31,8 @@ _JOIN_S: Final = 8.0
 _RETRY_MAX_S: Final = 3.0
 """Between two attempts to reach the broker; whoever waits for a launch waits 10 s."""
 _AGAIN_S: Final = 5.0
+_MAKING: Final = threading.Lock()
+"""A worker takes its loop from a variable of Celery's process."""
 
 log = get_logger()
 
@@ -58,7 +60,10 @@ class CeleryThread:
         self._threads = sum(lane.at_once for lane in lanes)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="celery", daemon=True)
+        self._ending = False
+        """No lane is opened and nothing is begun any more; changed on the event loop."""
         self._stopping = threading.Event()
+        """The thread is to end."""
         self._consumer: Any = None
         self._told_unreachable = False
         self._works: set[asyncio.Task[Verdict]] = set()
@@ -76,8 +81,8 @@ class CeleryThread:
         self._thread.start()
 
     def open(self, name: str) -> None:
-        """Take messages of that lane from now on. Idempotent."""
-        if name not in self._open:
+        """Take messages of that lane from now on. Idempotent; nothing while this worker ends."""
+        if name not in self._open and not self._ending:
             self._open.add(name)
             self._in_thread(self._sync)
 
@@ -94,6 +99,7 @@ class CeleryThread:
 
     async def stop(self) -> None:
         """Give back what is in work, leave the broker, end the thread: within some ten seconds."""
+        self._ending = True  # what is given back frees its place, which would open its lane
         self._open.clear()
         await self._synced()  # else what is given back comes again
         for work in tuple(self._works):
@@ -102,8 +108,13 @@ class CeleryThread:
         self._stopping.set()
         self._in_thread(_shut_down)
         await asyncio.to_thread(self._thread.join, _JOIN_S)
-        if self._thread.is_alive():
+        if self.alive:
             log.warning("celery.thread_left", reason="it did not end in time")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     async def _synced(self) -> None:
         if not self.connected:
@@ -147,6 +158,8 @@ class CeleryThread:
             raise Reject("no room", requeue=True)
 
     async def _work(self, take: Take, message_id: str, arguments: Mapping[str, Any]) -> Verdict:
+        if self._ending:
+            raise asyncio.CancelledError
         work = asyncio.ensure_future(self._taken(take, message_id, arguments))
         self._works.add(work)
         work.add_done_callback(self._works.discard)
@@ -185,18 +198,19 @@ class CeleryThread:
         # What is selected is what it begins with; none would mean all of them.
         queues.select(self._all_queues())
         queues.deselect(self._all_queues() - self._wanted())
-        set_event_loop(None)  # else the loop of another one in this process
-        worker = _Worker(
-            app=self._app,
-            hostname=self._node_name,
-            pool_cls=_Pool,
-            consumer_cls=type("Consumer", (_Consumer,), {"owner": self}),
-            concurrency=self._threads,
-            task_events=False,
-            without_gossip=True,
-            without_mingle=True,
-            without_heartbeat=True,
-        )
+        with _MAKING:
+            set_event_loop(None)  # else the loop of another one in this process
+            worker = _Worker(
+                app=self._app,
+                hostname=self._node_name,
+                pool_cls=_Pool,
+                consumer_cls=type("Consumer", (_Consumer,), {"owner": self}),
+                concurrency=self._threads,
+                task_events=False,
+                without_gossip=True,
+                without_mingle=True,
+                without_heartbeat=True,
+            )
         try:
             worker.start()
         finally:

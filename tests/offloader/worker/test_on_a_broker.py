@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from offloader.backends.base import LaunchRequest
-from offloader.backends.celery.app import durable_queue
+from offloader.backends.celery.app import celery_app, durable_queue
 from offloader.backends.celery.messages import (
     CARD_COMMAND,
     LAUNCH_TASK,
@@ -22,9 +23,13 @@ from offloader.backends.remote.wire import WorkerCard, unseal
 from offloader.backends.stub import StubBackend
 from offloader.errors import LaunchFailed
 from offloader.models import JobType
+from offloader.setting_celery import CelerySettings
 from offloader.store.secret_key import Cipher
+from offloader.worker.celery_thread import CeleryThread
+from offloader.worker.lanes import Lane, Verdict
 
 CIPHER = Cipher("k" * 32)
+PATIENCE_S = 25.0
 RECORDINGS = durable_queue(launch_queue("calls", JobType.RECORDING))
 A, B, C, D = ("a" * 12, "b" * 12, "c" * 12, "d" * 12)
 
@@ -151,6 +156,40 @@ async def test_a_worker_that_ends_in_mid_launch_leaves_the_message_to_another(
     second = await start_worker(broker.url, name="second")
     await replica.until(lambda: A in replica.outcomes)
     assert set(second.backend.launched) == {A}
+
+
+async def test_what_an_ending_worker_gives_back_it_does_not_take_again(broker, publisher) -> None:
+    """What is given back frees its place, and a free place opens its lane."""
+    taken: list[str] = []
+
+    async def take(message_id: str, arguments: Mapping[str, Any]) -> Verdict:
+        taken.append(message_id)
+        try:
+            await asyncio.Event().wait()
+            raise AssertionError
+        finally:
+            celery.open("recording")
+            if message_id == "slow":
+                await asyncio.sleep(0.5)
+
+    lane = Lane("recording", LAUNCH_TASK, (RECORDINGS.name,), take, at_once=2)
+    app = celery_app(CelerySettings(broker_url=broker.url))
+    celery = CeleryThread(app, node_name="worker@w1", lanes=[lane], commands={})
+    celery.start()
+    celery.open("recording")
+    send = publisher(broker.url)
+    for message_id in ("quick", "slow"):
+        await send.send(A, message_id=message_id)
+    async with asyncio.timeout(PATIENCE_S):
+        while len(taken) < 2:
+            await asyncio.sleep(0.02)
+        await celery.stop()
+    assert (sorted(taken), celery.alive) == (["quick", "slow"], False)
+    with app.connection_for_read() as connection:
+        queue = RECORDINGS(connection.default_channel)
+        left = [await asyncio.to_thread(queue.get, no_ack=True) for _ in taken]
+    assert {message.properties["correlation_id"] for message in left} == {"quick", "slow"}
+    app.close()
 
 
 @pytest.mark.slow
