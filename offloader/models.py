@@ -207,6 +207,16 @@ class Job:
     not get the job."""
     wish_hash: str = ""
     """Keyed hash of what its client sent, secrets included; empty where nobody asked for one."""
+    hold: str = ""
+    """Why nothing of it may be removed, neither by a sweep nor by a wish; empty: it may."""
+    published_at: datetime | None = None
+    """Since when nothing of its result is left to be published; None: something is, or nobody took note."""
+    erased_at: datetime | None = None
+    """When its files were removed here; its record and log may stay longer."""
+    deletion_at: datetime | None = None
+    """When somebody wanted it deleted, while not everything of it could be reached."""
+    left_bytes: int | None = None
+    """Size of the files that it left; None: not looked at yet."""
 
     @property
     def live(self) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from offloader.errors import StoreError
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The newest step."""
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 

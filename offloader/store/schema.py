@@ -72,6 +72,11 @@ jobs: Final = Table(
     Column("revision", BigInteger, nullable=False, server_default=text("0")),  # counts its changes
     Column("registration", String(64), nullable=False, server_default=""),  # see Job
     Column("wish_hash", String(64), nullable=False, server_default=""),  # see Job
+    Column("hold", Text, nullable=False, server_default=""),
+    Column("published_at_ms", BigInteger),
+    Column("erased_at_ms", BigInteger),
+    Column("deletion_at_ms", BigInteger),
+    Column("left_bytes", BigInteger),
     Index("jobs_by_state", "state", "stopped_at_ms"),
     Index("jobs_by_creation", "created_at_ms", "id"),
     # Looked for with every round, and mostly none.
@@ -87,6 +92,20 @@ jobs: Final = Table(
         sqlite_where=text("retranscribing = 1"),
         postgresql_where=text("retranscribing"),
     ),
+    Index(
+        "jobs_with_files",
+        "stopped_at_ms",
+        sqlite_where=text("erased_at_ms IS NULL"),
+        postgresql_where=text("erased_at_ms IS NULL"),
+    ),
+)
+
+deleted_jobs: Final = Table(
+    "deleted_jobs",  # whose files may come back with a host that was away when they were to be removed
+    metadata,
+    Column("job_id", String(63), primary_key=True),
+    Column("deleted_at_ms", BigInteger, nullable=False),
+    Index("deleted_jobs_by_age", "deleted_at_ms"),
 )
 
 clients: Final = Table(
@@ -174,6 +193,11 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "retranscription": job.retranscription and _retranscription_to_json(job.retranscription),
         "registration": job.registration,
         "wish_hash": job.wish_hash,
+        "hold": job.hold.replace("\0", "\ufffd"),
+        "published_at_ms": job.published_at and epoch_ms(job.published_at),
+        "erased_at_ms": job.erased_at and epoch_ms(job.erased_at),
+        "deletion_at_ms": job.deletion_at and epoch_ms(job.deletion_at),
+        "left_bytes": job.left_bytes,
     }
 
 
@@ -192,7 +216,7 @@ def job_from_row(row: RowMapping) -> Job:
         created_at=_moment(row["created_at_ms"]),
         state=JobState(row["state"]),
         stop_reason=row["stop_reason"] and StopReason(row["stop_reason"]),
-        stopped_at=None if row["stopped_at_ms"] is None else _moment(row["stopped_at_ms"]),
+        stopped_at=_moment_or_none(row["stopped_at_ms"]),
         exit_code=row["exit_code"],
         detail=row["detail"],
         workload=workload and Workload(workload["backend"], workload["reference"]),
@@ -206,6 +230,11 @@ def job_from_row(row: RowMapping) -> Job:
         and _retranscription_from_json(row["retranscription"]),
         registration=row["registration"],
         wish_hash=row["wish_hash"],
+        hold=row["hold"],
+        published_at=_moment_or_none(row["published_at_ms"]),
+        erased_at=_moment_or_none(row["erased_at_ms"]),
+        deletion_at=_moment_or_none(row["deletion_at_ms"]),
+        left_bytes=row["left_bytes"],
     )
 
 
@@ -271,3 +300,7 @@ def _workload_to_json(workload: Workload) -> dict[str, Any]:
 
 def _moment(epoch: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=epoch)
+
+
+def _moment_or_none(epoch: int | None) -> datetime | None:
+    return None if epoch is None else _moment(epoch)
