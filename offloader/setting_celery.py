@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 from offloader.capacity_auto import calls_that_fit, read_machine
 from offloader.models import JobType
+from offloader.setting_broker import parse_broker_url, why_insecure
 from offloader.setting_celery_keys import WORKER_API_TYPES
 from offloader.setting_reader import Reader
 from offloader.setting_values import split_address
 
 _CELERY: Final = "jobs.celery."
 _WORKER: Final = "worker."
-_BROKERS: Final = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ANYWHERE: Final = ("", "0.0.0.0", "::")  # nosec B104  # compared, not bound
@@ -33,6 +33,7 @@ class CelerySettings:
 
     broker_url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
     """May hold a password."""
+    allow_insecure_broker: bool = False
     queue_prefix: str = "calls"
     labels: Mapping[JobType, str] = field(default_factory=dict)
     """Label of the workers that a type's jobs are sent to; any worker's where there is none."""
@@ -40,6 +41,16 @@ class CelerySettings:
     """Without a slash at its end."""
     claim_wait_s: float = 10.0
     transcribe_stage: bool = False
+
+    @property
+    def broker_fault(self) -> str:
+        """Why service and workers refuse that broker; empty: they don't. For who uses it: a service without
+        Celery leaves it alone."""
+        try:
+            parse_broker_url(self.broker_url)
+        except ValueError as error:
+            return str(error)
+        return "" if self.allow_insecure_broker else why_insecure(self.broker_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +84,18 @@ def read_celery(reader: Reader, *, wanted: bool) -> CelerySettings:
         return _parsed(reader, _CELERY + name, parse, stand_in, wanted=wanted)
 
     labels: Mapping[JobType, str] = {}
-    return CelerySettings(
-        broker_url=parsed("broker_url", _broker_url, ""),
+    celery = CelerySettings(
+        broker_url=parsed("broker_url", parse_broker_url, ""),
+        allow_insecure_broker=reader[_CELERY + "allow_insecure_broker"],
         queue_prefix=parsed("queue_prefix", _word, "calls"),
         labels=parsed("labels", _labels_by_type, labels),
         own_url=parsed("own_url", _base_url, ""),
         claim_wait_s=reader.at_least(_CELERY + "claim_wait_s", 1),
         transcribe_stage=reader[_CELERY + "transcribe_stage"],
     )
+    if wanted and (fault := celery.broker_fault):
+        reader.complain(_CELERY + "broker_url", fault)
+    return celery
 
 
 def read_worker(reader: Reader) -> WorkerSettings:
@@ -158,25 +173,6 @@ def _url_of(address: str, host_name: str, *, tls: bool) -> str:
     host = host_name if host in _ANYWHERE else host
     shown = f"[{host}]" if ":" in host else host
     return f"http{'s' if tls else ''}://{shown}:{port}"
-
-
-def _broker_url(value: str) -> str:
-    """The value is not shown, since it may hold a password."""
-    wanted = "should be the URL of a broker, such as redis://HOST:6379/0 or amqp://USER:PASSWORD@HOST:5672/"
-    if any(character.isspace() for character in str(value)):
-        raise ValueError(f"white space in it: {wanted}")
-    scheme, _, rest = str(value).partition("://")
-    if scheme == "sentinel":
-        raise ValueError(f"sentinel:// cannot be used: {wanted}")
-    if ";" in str(value):  # a password with it is percent-encoded
-        raise ValueError(f"one broker, not several with semicolons: {wanted}")
-    if scheme not in _BROKERS or not rest:
-        raise ValueError(wanted)
-    try:
-        _ = urlsplit(str(value)).port
-    except ValueError as error:
-        raise ValueError(wanted) from error
-    return str(value)
 
 
 def _base_url(value: str) -> str:

@@ -16,9 +16,16 @@ CELERY_KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "str",
             "redis://127.0.0.1:6379/0",
             "JOBS_CELERY_BROKERURL",
-            "The broker between service and workers: redis:// or amqp:// (RabbitMQ), rediss:// and amqps:// "
-            "with TLS.",
+            "The broker between service and workers: redis:// or amqp:// (RabbitMQ) on this host, on another "
+            "one rediss:// or amqps:// with a password.",
             secret=True,
+        ),
+        "jobs.celery.allow_insecure_broker": Key(
+            "bool",
+            False,
+            "JOBS_CELERY_ALLOWINSECUREBROKER",
+            "Use a broker on another host without TLS or without a password, too: only where nobody else "
+            "reaches that network.",
         ),
         "jobs.celery.queue_prefix": Key(
             "str",

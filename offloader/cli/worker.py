@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from socket import gethostname, socket
 
+from foundation.layered_config import ConfigError
 from foundation.logs import get_logger
 from foundation.shutdown import Shutdown, shutdown_on_signals
 from offloader.cli.serve import new_loop
@@ -36,6 +37,8 @@ def work(config_path: Path) -> int:
     """
     keep_to_itself()
     settings = load_settings(config_path, os.environ)
+    if fault := settings.jobs.celery.broker_fault:
+        raise ConfigError(f"jobs.celery.broker_url: {fault}")
     sockets = bind(settings.worker.listen_address, setting=_ADDRESS)
     set_up_logging(_own_log(settings.logger))
     for warning in settings.warnings:

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from offloader.doctor.finding import Finding, failure, note, skipped, warning
 from offloader.doctor.step import Context, Step, aside
+from offloader.setting_broker import on_this_host
 
 WHAT: Final = "jobs.celery.broker_url"
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1", None)
 
 
 async def look(context: Context) -> Sequence[Finding]:
@@ -89,7 +89,7 @@ def unreachable(url: str, error: Exception) -> Finding:
 def _exposure(url: str) -> list[Finding]:
     """Who reads the broker learns little; who writes can empty its queues."""
     parts = urlsplit(url)
-    if parts.hostname in _LOOPBACK or parts.scheme == "redis+socket":
+    if on_this_host(url):
         return []
     if not parts.password:
         return [

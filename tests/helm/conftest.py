@@ -161,7 +161,7 @@ def environment() -> Callable[[Object], dict[str, str]]:
         "K8S_NAMESPACE": "chat",
         "RTCD_RTC_ICEHOSTOVERRIDE": "192.0.2.7",
         "POD_IP": "192.0.2.7",
-        "JOBS_CELERY_BROKERURL": "redis://:secret@redis:6379/0",
+        "JOBS_CELERY_BROKERURL": "rediss://:secret@redis:6379/0",
         "WORKER_NAME": "calls-workers-7d9f-x2x4k",
     }
 

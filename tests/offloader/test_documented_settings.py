@@ -73,6 +73,19 @@ TABLE = [
         '[jobs]\napi_type = "celery"\ncelery.broker_url = "sentinel://a:26379"',
     ),
     entry(
+        "a-broker-on-another-host-without-tls",
+        '[jobs]\napi_type = "celery"\ncelery.broker_url = "redis://:pw@broker.example.com/0"',
+    ),
+    entry(
+        "a-broker-on-another-host-without-tls/2",
+        '[jobs]\napi_type = "celery"\ncelery.broker_url = "rediss://broker.example.com/0"',
+    ),
+    entry(
+        "a-broker-on-another-host-without-tls/3",
+        '[jobs]\napi_type = "celery"\n'
+        'celery.broker_url = "rediss://:pw@broker.example.com/0?ssl_cert_reqs=none"',
+    ),
+    entry(
         "a-queue-prefix-of-another-form", '[jobs]\napi_type = "celery"\ncelery.queue_prefix = "a b"'
     ),
     entry(

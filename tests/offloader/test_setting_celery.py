@@ -70,11 +70,15 @@ def test_labels_go_by_job_type() -> None:
 
 
 def test_a_password_in_the_brokers_url_is_shown_nowhere() -> None:
-    url = "amqp://user:hush@broker:5672//"
+    url = "amqps://user:hush@broker:5671//"
     settings = read(**CELERY, JOBS_CELERY_BROKERURL=url)
     assert settings.jobs.celery.broker_url == url
     assert "hush" not in repr(settings)
-    for wrong in ("http://user:hush@broker", "redis://a:1/0;redis://:hush@b:1/0"):
+    for wrong in (
+        "http://user:hush@broker",
+        "redis://a:1/0;redis://:hush@b:1/0",
+        "redis://:hush@broker:6379/0",
+    ):
         with pytest.raises(ConfigError) as caught:
             read(**CELERY, JOBS_CELERY_BROKERURL=wrong)
         assert "hush" not in str(caught.value)
@@ -102,6 +106,45 @@ def test_what_cannot_be_used_is_named_where_jobs_run_by_celery(environ, text: st
     assert text in str(caught.value)
     if "JOBS_CELERY_CLAIMWAITS" not in environ:
         read(**environ)  # elsewhere nobody needs it
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("redis://:hush@broker:6379/0", "no TLS"),
+        ("amqp://user:hush@10.0.0.7//", "no TLS"),
+        ("redis://:hush@localhost.example.com/0", "no TLS"),
+        ("rediss://broker:6380/0", "no password"),
+        ("amqps://user@broker//", "no password"),
+        ("rediss://:hush@broker:6380/0?ssl_cert_reqs=none", "options of TLS"),
+        ("amqps://u:hush@broker//?ssl_check_hostname=", "options of TLS"),
+        ("rediss://:hush@broker:6380/0?socket_timeout=5", ""),
+        ("amqps://user:hush@broker:5671//", ""),
+        ("redis://127.0.0.9:6379/0", ""),
+        ("redis://localhost/0", ""),
+        ("redis:///0", ""),
+        ("amqp://guest:guest@[::1]//", ""),
+        ("redis+socket:///run/redis.sock", ""),
+    ],
+)
+def test_a_broker_on_another_host_wants_tls_and_a_password(url: str, fault: str) -> None:
+    told = read(JOBS_CELERY_BROKERURL=url).jobs.celery.broker_fault
+    assert told.startswith(fault) if fault else not told
+    assert "hush" not in told
+    if fault:
+        with pytest.raises(ConfigError, match=f"jobs.celery.broker_url: {fault}.*allow_insecure_"):
+            read(**CELERY, JOBS_CELERY_BROKERURL=url)
+    allowed = {"JOBS_CELERY_ALLOWINSECUREBROKER": "true"}
+    assert read(**CELERY, JOBS_CELERY_BROKERURL=url, **allowed).jobs.celery.broker_url == url
+
+
+@pytest.mark.documents("a-worker-and-a-broker-without-tls")
+def test_a_worker_does_not_start_with_such_a_broker(
+    tmp_path, monkeypatch, capsys, documented
+) -> None:
+    monkeypatch.setenv("JOBS_CELERY_BROKERURL", "redis://:hush@broker.example.com/0")
+    assert main(["worker", "--config", str(tmp_path / "none.toml")]) == 1
+    documented("a-worker-and-a-broker-without-tls", capsys.readouterr().err.strip())
 
 
 @pytest.mark.parametrize(

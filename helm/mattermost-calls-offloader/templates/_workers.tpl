@@ -38,6 +38,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- with .Values.broker.existingSecret }}
 {{ include "mattermost-calls-offloader.fromSecret" (list "JOBS_CELERY_BROKERURL" . $.Values.broker.existingSecretKey) }}
 {{- end }}
+{{- if .Values.broker.allowInsecure }}
+- name: JOBS_CELERY_ALLOWINSECUREBROKER
+  value: "true"
+{{- end }}
 {{- end -}}
 
 {{/* Where jobs copy their files to: the bucket; with workers, else the claim that all of them have. */}}

@@ -149,7 +149,7 @@ def test_jobs_on_other_hosts_are_not_tried_from_here(
     capfd: pytest.CaptureFixture[str],
     backend: str,
 ) -> None:
-    toml = f'jobs.api_type = "{backend}"\njobs.celery.broker_url = "redis://h"\n'
+    toml = f'jobs.api_type = "{backend}"\njobs.celery.broker_url = "rediss://:pw@h"\n'
     toml += f'secret_key = "{"k" * 32}"\n' if backend == "celery" else ""
     assert run(tmp_path, toml=toml) == 1
     error = capfd.readouterr().err

@@ -89,6 +89,13 @@ def test_the_restricted_standard_is_the_default_and_only_the_admin_leaves_it(mak
             assert bool(violations(pod)) is (case == "reference"), case
 
 
+def test_no_pod_of_ours_is_told_of_the_namespaces_services(make_options) -> None:
+    """Their variables name every Service of the namespace, and come before what a job is told."""
+    for case, (reference, environ) in CASES.items():
+        pod = manifest(reference, make_options(**environ))["spec"]["template"]["spec"]
+        assert pod["enableServiceLinks"] is False, case
+
+
 def test_node_sysctls_alone_make_nothing_privileged(make_options) -> None:
     options = make_options(JOBS_KUBERNETES_NODESYSCTLS="kernel.unprivileged_userns_clone=1")
     spec = manifest(RECORDING, options)["spec"]["template"]["spec"]
