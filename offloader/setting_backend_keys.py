@@ -24,6 +24,12 @@ BACKEND_KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "str", "", "DOCKER_NETWORK", "Network mode of the job containers, such as host."
         ),
         "jobs.docker.host": Key("str", "", "DOCKER_HOST", "Address of the Docker Engine."),
+        "jobs.docker.allow_plain_tcp": Key(
+            "bool",
+            False,
+            "JOBS_DOCKER_ALLOWPLAINTCP",
+            "Use an engine over TCP without TLS, on loopback too: whoever reaches its port is root on its host.",
+        ),
         "jobs.docker.memory": Key(
             "size",
             "8GiB",

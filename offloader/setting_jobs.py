@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,9 +22,12 @@ from offloader.setting_keys import API_TYPES
 from offloader.setting_kubernetes import read_kubernetes
 from offloader.setting_reader import Reader
 from offloader.setting_values import (
+    engine_without_tls,
     parse_allowed_sites,
     parse_copies_url,
     parse_extra_hosts,
+    parse_keep,
+    parse_models_place,
     parse_proxy,
     parse_site_urls,
 )
@@ -43,6 +47,8 @@ def read_jobs(
         max_concurrent_jobs=_max_concurrent_jobs(reader, post_call_slots),
         failed_jobs_retention=reader.retention("jobs.failed_jobs_retention_time"),
         completed_jobs_retention=reader.retention("jobs.completed_jobs_retention_time"),
+        keep_published=reader.parsed("jobs.keep_published", parse_keep, stand_in=timedelta(0)),
+        unpublished_quota_bytes=reader.size("jobs.unpublished_quota") or None,
         admission_wait_s=reader.at_least("jobs.admission_wait_s", 0),
         min_free_disk_bytes=reader.size("jobs.min_free_disk") or None,
         post_call_slots=post_call_slots,
@@ -54,7 +60,7 @@ def read_jobs(
         check_runners="true" not in (environ.get("DEV_MODE"), environ.get("TEST_MODE")),
         ceilings=_ceilings(reader),
         network=_network(reader, environ, tracing),
-        docker=_docker(reader),
+        docker=_docker(reader, environ),
         kubernetes=read_kubernetes(
             reader,
             wanted=reader["jobs.api_type"] == "kubernetes",
@@ -136,7 +142,15 @@ def _network(
     )
 
 
-def _docker(reader: Reader) -> DockerSettings:
+def _docker(reader: Reader, environ: Mapping[str, str]) -> DockerSettings:
+    wanted = "docker" in (reader["jobs.api_type"], reader["worker.api_type"])
+    plain = engine_without_tls(reader["jobs.docker.host"], environ)
+    if wanted and plain and not reader["jobs.docker.allow_plain_tcp"]:
+        text = (
+            "without TLS whoever reaches that port is root on the engine's host: set DOCKER_TLS_VERIFY=1 and "
+            "DOCKER_CERT_PATH, use unix:// or ssh://, or set jobs.docker.allow_plain_tcp = true"
+        )
+        reader.complain("jobs.docker.host", text)
     policy = reader["jobs.docker.pull_policy"]
     if policy not in PULL_POLICIES:
         text = f'"{policy}": should be one of {" ".join(PULL_POLICIES)}'
@@ -150,7 +164,7 @@ def _docker(reader: Reader) -> DockerSettings:
         pids=int(reader.at_least("jobs.docker.pids", 64)),
         log_max_bytes=reader.size("jobs.docker.log_max_size", least=64 << 10),
         pull_policy=policy,
-        models_dir=reader["jobs.docker.models_dir"],
+        models_dir=reader.parsed("jobs.docker.models_dir", parse_models_place, stand_in=""),
         instance=reader.text("jobs.docker.instance", "Instance"),
     )
 

@@ -6,6 +6,7 @@ Every function raises ValueError with what the value should be; whoever calls it
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -16,6 +17,11 @@ from clientauth.self_registration import Network
 
 _SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _PORTS = {"http": 80, "https": 443}
+_OF_THE_HOST = (
+    *("/boot", "/dev", "/etc", "/proc", "/run", "/sys", "/var/run"),
+    *("/var/lib/docker", "/var/lib/containerd"),
+)
+"""No container is shown any of these, nor what is above or below it."""
 _COPIES_URL = re.compile(r"s3://[^/@?#\s]+(/[^?#\s]*)?|file:///[^\s]+")
 
 
@@ -34,6 +40,18 @@ def parse_retention(text: str) -> timedelta | None:
         return None
     unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[match[2]]
     return int(match[1]) * unit
+
+
+def parse_keep(text: str) -> timedelta:
+    """As `parse_retention`; `0` in any unit means not at all.
+
+    Raises:
+        ValueError: another form.
+    """
+    try:
+        return parse_retention(text) or timedelta(0)
+    except ValueError:
+        raise ValueError(f'"{text}": should be as 30m, 12h or 30d; 0 = not at all') from None
 
 
 def in_words(time: timedelta) -> str:
@@ -204,3 +222,28 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def engine_without_tls(address: str, environ: Mapping[str, str]) -> bool:
+    """Whether a Docker Engine is spoken to over TCP without TLS that checks both sides. `address`: as in
+    DOCKER_HOST; a name alone is TCP for the SDK."""
+    scheme, separator, _ = address.partition("://")
+    over_tcp = bool(address) and (not separator or scheme in ("tcp", "http"))
+    return over_tcp and not environ.get("DOCKER_TLS_VERIFY")
+
+
+def parse_models_place(text: str) -> str:
+    """A volume's name, or the path of a directory on the engine's host, which containers shall see.
+
+    Raises:
+        ValueError: it is neither, or a place in which the host, or its engine, keeps what is its own.
+    """
+    path = posixpath.normpath(text)
+    if not text or re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", text):
+        return text
+    if not text.startswith("/") or ":" in text or not text.isprintable():
+        raise ValueError("should be a volume's name, or an absolute path without a colon")
+    for own in _OF_THE_HOST:
+        if posixpath.commonpath((own, path)) in (own, path):
+            raise ValueError(f"{own} is the host's own: should be a directory with models alone")
+    return path

@@ -30,6 +30,7 @@ import structlog
 from testbed.brokers import BrokerMissing, RabbitHost, RabbitServer, RedisServer
 from testbed.browser import accessibility
 from testbed.browser.tab import Tab
+from tests.engine_door import EngineDoor
 
 pytest_plugins = ["tests.socket_origins"]
 
@@ -132,8 +133,13 @@ _APPLETS = tuple(_SCRIPTS_USE.split())
 class TinyImages:
     """Images of a few KiB on a real engine: a static busybox, and what is to run. Gone after the run."""
 
-    def __init__(self, client: docker.APIClient, busybox: str) -> None:
+    def __init__(self, client: docker.APIClient, busybox: str, door: EngineDoor | None) -> None:
         self.client = client
+        """The test's own, right at the engine."""
+        self.door = door
+        """Before the engine, with the service's listed calls; None: it is not on this host."""
+        self.environ = {**os.environ, **({"DOCKER_HOST": door.address} if door else {})}
+        """A service's, whose way to the engine is through the door."""
         self.run_id = f"test-{secrets.token_hex(4)}"
         """Part of every name on the engine, which others may use too."""
         self.root = _tiny_root(Path(busybox))
@@ -188,8 +194,8 @@ def _tiny_root(busybox: Path) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def tiny_images() -> Iterator[TinyImages]:
-    """A real Docker Engine with images of this run."""
+def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyImages]:
+    """A real Docker Engine with images of this run; services reach it through a door (engine_door.py)."""
     address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
         if address.startswith("unix:"):
@@ -204,9 +210,16 @@ def tiny_images() -> Iterator[TinyImages]:
     if busybox is None:
         engine_missing("docker", "no busybox to make images of: install busybox-static")
         raise AssertionError
-    images = TinyImages(client, busybox)
+    door = None
+    if address.startswith("unix:"):
+        socket_path = "/" + address.removeprefix("unix:").lstrip("/")
+        door = EngineDoor(tmp_path_factory.mktemp("door"), socket_path)
+    images = TinyImages(client, busybox, door)
     yield images
     images.clean_up()
+    if door is not None:
+        door.close()
+        assert door.refused == [], "what a service asks of an engine is listed in engine_calls.py"
 
 
 class LoopClock:

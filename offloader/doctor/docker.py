@@ -16,6 +16,7 @@ from offloader.doctor.docker_images import look_at_images
 from offloader.doctor.finding import Finding, failure, note, ok, skipped, warning
 from offloader.doctor.machine import size, user_name
 from offloader.doctor.step import Context, Step, aside
+from offloader.setting_values import engine_without_tls
 
 _WHAT: Final = "Docker Engine"
 _CONNECT_S: Final = 5.0
@@ -67,16 +68,14 @@ def engine_address(context: Context) -> str:
 
 
 def _address(address: str, context: Context) -> Iterator[Finding]:
-    if not address.startswith("tcp://"):
-        return
-    if context.environ.get("DOCKER_TLS_VERIFY"):
+    if not engine_without_tls(address, context.environ):
         return
     near = urlsplit(address).hostname in _LOOPBACK
     make = note if near else warning
     yield make(
         "docker_plain_tcp",
         "DOCKER_HOST",
-        f"{address} without TLS",
+        f"{address} without TLS, as jobs.docker.allow_plain_tcp says",
         cause="whoever reaches this port is root on the engine's host",
         fix=(
             "DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH=DIRECTORY, port 2376",

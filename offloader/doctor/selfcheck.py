@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -100,6 +101,7 @@ async def _in_container(
         raise NoSelfcheck("the plugin names the image of its release")
     engine = Engine(host=engine_address(context), environ=dict(context.environ))
     command = ["-m", *arguments]
+    name = f"calls-{program}-check-{secrets.token_hex(6)}"
     models_dir = context.settings.jobs.docker.models_dir
     if not any(argument.startswith(MODELS_IN_CONTAINERS) for argument in arguments):
         models_dir = ""
@@ -108,7 +110,7 @@ async def _in_container(
     try:
         await engine.call(lambda asked: asked.client.ping(), timeout_s=_PING_S)
         output: str = await engine.call(
-            lambda asked: _contained(asked.client, image, command, models_dir, timeout_s),
+            lambda asked: _contained(asked.client, name, image, command, models_dir, timeout_s),
             timeout_s=timeout_s + 15,
         )
     except EngineError as error:
@@ -125,7 +127,7 @@ def _unseen(models_dir: str, address: str) -> bool:
 
 
 def _contained(
-    client: Any, image: str, command: Sequence[str], models_dir: str, timeout_s: float
+    client: Any, name: str, image: str, command: Sequence[str], models_dir: str, timeout_s: float
 ) -> str:
     """Like a job: no rights, no network, read-only; removed in any case. Blocks."""
     import docker
@@ -139,24 +141,23 @@ def _contained(
         tmpfs={"/tmp": "size=64m"},  # nosec B108  # the container's own
         binds=[f"{models_dir}:{MODELS_IN_CONTAINERS}:ro"] if models_dir else None,
     )
-    made = client.create_container(
+    client.create_container(
         image,
+        name=name,
         command=list(command),
         entrypoint=["python"],
         host_config=host_config,
         network_disabled=True,
     )
     try:
-        client.start(made["Id"])
+        client.start(name)
         try:
-            client.wait(made["Id"], timeout=timeout_s)
+            client.wait(name, timeout=timeout_s)
         except requests.RequestException as error:
             raise docker.errors.DockerException(f"not done within {timeout_s:g} s") from error
-        return bytes(client.logs(made["Id"], stdout=True, stderr=True, tail=20)).decode(
-            errors="replace"
-        )
+        return bytes(client.logs(name, stdout=True, stderr=True, tail=20)).decode(errors="replace")
     finally:
-        client.remove_container(made["Id"], force=True, v=True)
+        client.remove_container(name, force=True, v=True)
 
 
 def models_dir_there(context: Context) -> Path:

@@ -102,6 +102,8 @@ class DockerBench:
         self._models = directory / "models"
         self._models.mkdir(parents=True)
         self._images = images
+        if images.door is not None:
+            images.door.models.add(str(self._models))
         self._instance = f"{images.run_id}-{secrets.token_hex(4)}"
         self._made: list[Backend] = []
         self.launched: list[Workload] = []
@@ -120,7 +122,8 @@ class DockerBench:
         environ |= {"JOBS_RUNNERIMAGES": json.dumps(patterns)}
         settings = load_settings(Path("/nonexistent"), environ)
         backend = DockerBackend(
-            DockerOptions.of(settings.jobs), environ={**os.environ, "SERVICE_SECRET": "hush"}
+            DockerOptions.of(settings.jobs),
+            environ={**self._images.environ, "SERVICE_SECRET": "hush"},
         )
         self._made.append(backend)
         return backend

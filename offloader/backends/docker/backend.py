@@ -41,6 +41,7 @@ from offloader.backends.docker.stopping import Stopper
 from offloader.backends.docker.volume import (
     first_result,
     has_unpublished,
+    holds_files,
     list_artifacts,
     read_artifact,
 )
@@ -73,6 +74,15 @@ class DockerBackend:
         self._stopper = Stopper()
         self._repeated: dict[str, LogFollower] = {}
         """Of the containers whose lines go into the service's log."""
+
+    def retune(self, jobs: JobsSettings) -> None:
+        """From now on, jobs are launched by these."""
+        self._options.surroundings.network = jobs.network
+        self._options.images.patterns = jobs.runner_images
+
+    def trust(self, ca: bytes) -> None:
+        """The content of jobs.ca_cert_file, from now on."""
+        self._options.surroundings.good_ca = ca
 
     async def prepare(self, runners: Sequence[str]) -> None:
         await self._images.prepare([self._options.images.image(runner) for runner in runners])
@@ -137,6 +147,12 @@ class DockerBackend:
         await self._engine.call(partial(remove, reference=reference))
         self._stopper.forget(reference)
         self._repeated.pop(reference.container, None)
+
+    async def erase(self, workload: Workload) -> None:
+        """A volume that a container names cannot go without it, nor can that without its log."""
+        reference = Reference.of(workload)
+        if await self._engine.call(partial(holds_files, reference=reference)):
+            await self.remove(workload)
 
     async def salvage(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]

@@ -91,11 +91,22 @@ def plan_container(
         "OpenStdin": bool(told),
         "StdinOnce": bool(told),
         "AttachStdin": bool(told),
-        "HostConfig": {**_common_host_config(reference, options), **_profile(own)},
+        "HostConfig": {**_common_host_config(reference, options), **_profile(own=own)},
     }
     if own:
         body["User"] = f"{JOB_UID}:{JOB_UID}"
     return ContainerPlan(reference, body, told)
+
+
+def plan_look(reference: Reference) -> dict[str, Any]:
+    """Of a container on the job's volume that is never started: through it files are read."""
+    mount = {"Type": "volume", "Source": reference.volume, "Target": DATA_DIR}
+    return {
+        "Image": reference.image,
+        "Cmd": ["never-started"],
+        "Labels": {APP_LABEL: APP, JOB_LABEL: reference.job_id, SALVAGE_LABEL: "look"},
+        "HostConfig": {**_profile(own=True), "Mounts": [mount], "NetworkMode": "none"},
+    }
 
 
 def labels(reference: Reference, options: DockerOptions) -> dict[str, str]:
@@ -150,7 +161,7 @@ def _common_host_config(reference: Reference, options: DockerOptions) -> dict[st
     }
 
 
-def _profile(own: bool) -> dict[str, Any]:
+def _profile(*, own: bool) -> dict[str, Any]:
     if own:
         place = f"uid={JOB_UID},gid={JOB_UID}"
         return {

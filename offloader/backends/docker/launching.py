@@ -130,7 +130,7 @@ def next_salvage(engine: Engine, reference: Reference) -> int:
             if is_running(container):
                 raise WorkloadBusy(f"{reference.container}: something works on its files still")
             number = max(number, int(mark))
-            engine.client.remove_container(container["Id"], v=True)
+            engine.client.remove_container(_name(container), v=True)
     return number + 1
 
 
@@ -144,14 +144,14 @@ def remove(engine: Engine, reference: Reference) -> None:
     containers = [
         container
         for container in containers_of(engine, reference)
-        if not reference.salvage or container["Name"] == f"/{reference.container}"
+        if not reference.salvage or _name(container) == reference.container
     ]
     for container in containers:
         if is_running(container):
             raise BackendError(f"{reference.container}: the job still runs")
     for container in containers:
         with contextlib.suppress(NotFound):
-            engine.client.remove_container(container["Id"], v=True)
+            engine.client.remove_container(_name(container), v=True)
     if not reference.salvage:
         with contextlib.suppress(NotFound):
             engine.client.remove_volume(reference.volume)
@@ -165,9 +165,16 @@ def containers_of(engine: Engine, reference: Reference) -> Sequence[Mapping[str,
 
 def _inspected(engine: Engine, listed: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for entry in listed:
-        container = engine.container(entry["Id"])
-        if container is not None:
-            yield container
+        # None while it is being removed; one with a second slash is how another container calls it.
+        for name in (name for name in entry["Names"] or () if name.count("/") == 1):
+            container = engine.container(name.removeprefix("/"))
+            if container is not None:
+                yield container
+
+
+def _name(container: Mapping[str, Any]) -> str:
+    """By names alone: a proxy (`engine_calls.py`) can tell whose container it is."""
+    return str(container["Name"]).removeprefix("/")
 
 
 def _reference(marks: Mapping[str, str]) -> Reference:

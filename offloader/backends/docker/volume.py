@@ -19,15 +19,9 @@ from typing import Any, Final
 from docker.errors import APIError
 
 from offloader.backends.base import Artifact
-from offloader.backends.docker.container import DATA_DIR, OWN_FILES_DIR
+from offloader.backends.docker.container import DATA_DIR, OWN_FILES_DIR, plan_look
 from offloader.backends.docker.engine import Engine, EngineError
-from offloader.backends.docker.options import (
-    APP,
-    APP_LABEL,
-    JOB_LABEL,
-    SALVAGE_LABEL,
-    Reference,
-)
+from offloader.backends.docker.options import Reference
 from offloader.errors import BackendError
 
 _CHUNK_BYTES: Final = 256 * 1024
@@ -48,6 +42,7 @@ class Entry:
     plain: bool
     """A regular file."""
     modified_s: float = 0.0
+    directory: bool = False
 
 
 @contextmanager
@@ -60,14 +55,7 @@ def opened(engine: Engine, reference: Reference) -> Iterator[str | None]:
         yield None
         return
     name = f"{reference.volume}-look-{secrets.token_hex(4)}"
-    mount = {"Type": "volume", "Source": reference.volume, "Target": DATA_DIR}
-    body = {
-        "Image": reference.image,
-        "Cmd": ["never-started"],
-        "Labels": {APP_LABEL: APP, JOB_LABEL: reference.job_id, SALVAGE_LABEL: "look"},
-        "HostConfig": {"Mounts": [mount], "NetworkMode": "none"},
-    }
-    engine.client.create_container_from_config(body, name)
+    engine.client.create_container_from_config(plan_look(reference), name)
     try:
         yield name
     finally:
@@ -86,7 +74,7 @@ def walk(engine: Engine, container: str) -> Iterator[Entry]:
                 raise EngineError(f"{container}: its files take too long to list")
             name = member.name.partition("/")[2]
             if name and not f"{DATA_DIR}/{name}/".startswith(f"{OWN_FILES_DIR}/"):
-                yield Entry(name, member.size, member.isreg(), member.mtime)
+                yield Entry(name, member.size, member.isreg(), member.mtime, member.isdir())
 
 
 def has_unpublished(engine: Engine, reference: Reference) -> bool:
@@ -125,6 +113,14 @@ def list_artifacts(engine: Engine, reference: Reference) -> list[Artifact]:
             if entry.plain and entry.name.isprintable()
         ]
     return sorted(found, key=lambda artifact: artifact.name)[:_MOST_FILES]
+
+
+def holds_files(engine: Engine, reference: Reference) -> bool:
+    """Whether anything but directories is in it, be it listed as an artifact or not."""
+    with opened(engine, reference) as container:
+        return container is not None and any(
+            not entry.directory for entry in walk(engine, container)
+        )
 
 
 def read_artifact(

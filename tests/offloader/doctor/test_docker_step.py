@@ -206,7 +206,7 @@ def test_the_image_of_any_version_is_known_unless_the_plugin_names_it(
 @pytest.fixture
 def on_engine(tiny_images: Any, examined: Examined) -> Callable[..., Context]:
     """A context on the real engine with images of this run."""
-    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    host = tiny_images.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 
     def make(image: str, **environ: str) -> Context:
         given = {

@@ -328,7 +328,8 @@ async def test_a_jobs_image_tells_of_itself_without_rights_and_leaves_nothing(
     examined: Examined, talking_image: str, tiny_images: Any
 ) -> None:
     images = json.dumps({"*": talking_image})
-    context = examined(JOBS_APITYPE="docker", JOBS_RUNNERIMAGES=images)
+    engine = tiny_images.environ.get("DOCKER_HOST", "")
+    context = examined(JOBS_APITYPE="docker", JOBS_RUNNERIMAGES=images, DOCKER_HOST=engine)
 
     told = await selfcheck.run_selfcheck(context, "recorder", "facts", timeout_s=20)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -48,7 +47,7 @@ class Jobs:
             "JOBS_DOCKER_PULLPOLICY": "never",
             "JOBS_RUNNERIMAGES": json.dumps({"*": image}),
         }
-        backend = DockerBackend(_options(**(given | environ)), environ=os.environ)
+        backend = DockerBackend(_options(**(given | environ)), environ=self.images.environ)
         self._made.append(backend)
         return backend
 

@@ -29,7 +29,7 @@ LEAVES_A_RESULT = (
 async def test_our_jobs_run_without_privileges_on_a_read_only_root(jobs) -> None:
     backend = jobs.backend(
         "id -u; grep -E 'CapEff|CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; "
-        "touch /file || echo read-only; touch /data/file /tmp/file /run/job/file && echo writable"
+        "touch /file 2>&1 || echo read-only; touch /data/file /tmp/file /run/job/file && echo writable"
     )
     workload = await jobs.launch(backend)
     await jobs.ended(backend, workload)
