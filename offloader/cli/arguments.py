@@ -38,9 +38,12 @@ def parser() -> argparse.ArgumentParser:
     _add_config(worker, default=argparse.SUPPRESS)
     _add_jobs(_Group(commands, "jobs", "look at jobs, stop them, publish what they left"))
     _add_clients(_Group(commands, "clients", "who may use the service"))
+    _add_keys(_Group(commands, "keys", "the secret keys that tokens are stored under"))
+    _add_data(_Group(commands, "data", "what is kept of a call, a channel or a person"))
     _add_state(commands)
     _add_configuration(_Group(commands, "config", "check and explain the configuration"))
     _add_audit(_Group(commands, "audit", "the record of who did what"))
+    _add_store(_Group(commands, "store", "back the database up, restore it, look it over"))
     _add_doctor(commands)
     _add_support_bundle(commands)
     _add_selftest(commands)
@@ -63,7 +66,7 @@ class _Group:
         """`function` is the name in the module of the group."""
         command = self._commands.add_parser(name, help=text, description=text)
         _add_common(command)
-        if self._name in ("config", "models", "notify", "audit"):
+        if self._name in ("config", "models", "notify", "audit", "store"):
             command.set_defaults(run=_locally(self._name, function))
         else:
             _add_door(command)
@@ -144,6 +147,37 @@ def _add_clients(group: _Group) -> None:
     command.add_argument("client_id", metavar="ID")
 
 
+def _add_keys(group: _Group) -> None:
+    group.add("list", "list_keys", "the keys, the newest first, and what is stored under each")
+    group.add("add", "add", "put a new key in front of the others, into the key file")
+    group.add("renew", "renew", "store under the newest key what is stored under older ones")
+    group.add("prune", "prune", "renew, then take the older keys out of the key file")
+
+
+def _add_data(group: _Group) -> None:
+    for name, text in (
+        ("find", "the jobs with data of it; changes nothing"),
+        ("delete", "delete these jobs: record, log, files, token"),
+        ("hold", "keep these jobs from every sweep and deletion"),
+    ):
+        command = group.add(name, name, text)
+        subject = command.add_mutually_exclusive_group(required=True)
+        subject.add_argument(
+            "--call",
+            metavar="ID",
+            help="a call's post, or the plugin's ID of a recording or transcript",
+        )
+        subject.add_argument("--channel", metavar="ID", help="every call of a channel")
+        subject.add_argument(
+            "--user", metavar="ID", help="who took part, as far as files here tell that"
+        )
+        if name == "hold":
+            command.add_argument(
+                "--reason", metavar="TEXT", help="shown to whoever would delete it"
+            )
+            command.add_argument("--release", action="store_true", help="hold them no longer")
+
+
 def _add_state(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     for name, text in (
         ("status", "calls in progress, unpublished results, and whether a restart is safe"),
@@ -177,6 +211,20 @@ def _add_audit(group: _Group) -> None:
     command = group.add("verify", "verify", "name the first line that is not as it was written")
     command.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="another one than audit.file"
+    )
+
+
+def _add_store(group: _Group) -> None:
+    command = group.add("backup", "backup", "write a consistent copy; the service may run")
+    command.add_argument("file", type=Path, metavar="FILE", help="a new file")
+    command.add_argument(
+        "--with-key", action="store_true", help="put the key of the stored tokens into it, too"
+    )
+    command = group.add("restore", "restore", "put a backup in place; the service must not run")
+    command.add_argument("file", type=Path, metavar="FILE", help="what `backup` wrote")
+    command = group.add("check", "check", "is it whole, of this release, and does the key open it")
+    command.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="a backup in place of the store"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
@@ -25,11 +25,13 @@ from foundation.clock import Clock, SystemClock, epoch_ms
 from foundation.logs import get_logger
 from offloader.errors import StoreError
 from offloader.store import postgresql, sqlite_file
-from offloader.store.migrate import migrate
+from offloader.store.migrate import migrate, step_to_leave
 from offloader.store.sqlite_anchor import Anchor
+from offloader.store.sqlite_copy import copy_before_step
 from offloader.store.sqlite_threads import SqliteThreads
 
 _WRITE: Final = "offloader_write"
+_SQLITE_SCHEMES: Final = ("sqlite", "sqlite+aiosqlite")
 log = get_logger()
 _REFUSALS: Final = (DBAPIError, PoolTimeout, OSError, TimeoutError)
 """What a database that cannot be used ends in; a lost connection to a server is a plain OSError."""
@@ -41,6 +43,7 @@ class Lock(IntEnum):
     MIGRATE = 4545_0001
     ADMIT = 4545_0002
     LOGIN = 4545_0003
+    KEYS = 4545_0005
 
 
 class Database:
@@ -122,10 +125,14 @@ class Database:
         return int((await connection.execute(seconds)).scalar_one())
 
     async def migrate(self) -> None:
-        """Bring the schema to this release's. Raises StoreError."""
+        """Bring the schema to this release's; of an embedded database a copy is kept. Raises StoreError."""
         try:
             async with self.write(lock=Lock.MIGRATE) as connection:
-                await connection.run_sync(migrate)
+                step = await connection.run_sync(step_to_leave)
+                if step is not None and self._file is not None:
+                    copy = await asyncio.to_thread(copy_before_step, self._file, step)
+                    log.info("store.copied", step=step, copy=str(copy))
+                await connection.run_sync(migrate, file=self._file)
         except StoreError as error:
             if str(error).startswith("database "):
                 raise
@@ -218,15 +225,34 @@ async def open_database(data_source: str, *, clock: Clock | None = None) -> Data
     return database
 
 
-async def _open(data_source: str, *, clock: Clock | None) -> Database:
+def embedded_file(data_source: str) -> Path | None:
+    """The file of an embedded database; None: it is on a server, or no database at all."""
     if "://" not in data_source:
-        return await _open_file(sqlite_file.file_of(data_source), clock=clock)
+        return sqlite_file.file_of(data_source)
+    if data_source.split("://", 1)[0] in _SQLITE_SCHEMES:
+        with suppress(ArgumentError, ValueError):
+            path = make_url(data_source).database
+            return sqlite_file.file_of(path) if path not in (None, "", ":memory:") else None
+    return None
+
+
+@asynccontextmanager
+async def server_as_it_is(data_source: str) -> AsyncIterator[Database]:
+    """A server's database, whatever is in it. Raises StoreError."""
+    database = await _open(data_source, clock=None)
+    try:
+        yield database
+    finally:
+        await database.aclose()
+
+
+async def _open(data_source: str, *, clock: Clock | None) -> Database:
+    if (file := embedded_file(data_source)) is not None:
+        return await _open_file(file, clock=clock)
     scheme = data_source.split("://", 1)[0]
     try:
         urlsplit(data_source)  # as the driver does, whose complaint would come later and unnamed
         url = make_url(data_source)
-        if scheme in ("sqlite", "sqlite+aiosqlite") and url.database not in (None, "", ":memory:"):
-            return await _open_file(sqlite_file.file_of(url.database), clock=clock)
         if scheme not in postgresql.SCHEMES:
             raise StoreError(
                 f"store.data_source: no driver for {scheme}:// here: should be a path or "

@@ -14,8 +14,10 @@ _COMMAND_TIMEOUT_S: Final = 20.0
 _POOL_SIZE: Final = 8
 _POOL_WAIT_S: Final = 10.0
 _RECYCLE_S: Final = 1800
+APPLICATION: Final = "calls-offloader"
+"""By which the server tells who is connected."""
 _SERVER_SETTINGS: Final = {
-    "application_name": "calls-offloader",
+    "application_name": APPLICATION,
     "statement_timeout": "15000",
     "lock_timeout": "10000",
     "idle_in_transaction_session_timeout": "30000",

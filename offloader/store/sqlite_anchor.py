@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from foundation.logs import get_logger
+from offloader.store.sqlite_copy import to_disk
 from offloader.store.sqlite_file import BUSY_TIMEOUT_MS, SIDE_FILES, move_aside
 
 _COPY_SUFFIX: Final = ".put-back"
@@ -51,10 +52,10 @@ class Anchor:
             copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             self._connection.execute("VACUUM INTO ?", (str(copy),))
-            _to_disk(copy)
+            to_disk(copy)
             found = self._clear_place()
             os.replace(copy, self._path)
-            _to_disk(self._path.parent)
+            to_disk(self._path.parent)
             self._connection.close()
             self._open()
             self.generation += 1
@@ -104,11 +105,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _to_disk(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
