@@ -35,6 +35,8 @@ class AdmissionPolicy:
     post_call_slots: int = 0
     min_free_disk_bytes: int | None = None
     """What admitted jobs must leave free at their ends; None: not looked at."""
+    unpublished_quota_bytes: int | None = None
+    """With so much left to be published no further call is let in; None: any."""
 
 
 def calls_in_progress(live: Iterable[Job], *, post_call_slots: int = 0) -> int:

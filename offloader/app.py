@@ -21,16 +21,17 @@ from foundation.logs import get_logger
 from foundation.spans import NoTracing, Tracing
 from foundation.tracing import open_tracing
 from offloader.administration import Administration
-from offloader.admission import NO_LIMIT, AdmissionPolicy
 from offloader.api.access import AccessLog
 from offloader.api.added import added_job_router
 from offloader.api.admin import admin_router
 from offloader.api.audited import Audited
 from offloader.api.bodies import BodyLimit
+from offloader.api.data import data_router
 from offloader.api.errors import install_error_handlers
 from offloader.api.events import event_router
 from offloader.api.health import health_router
 from offloader.api.jobs import job_router
+from offloader.api.keys import key_router
 from offloader.api.launches import GivesJobsOut, launch_router
 from offloader.api.local import LocalAdmin
 from offloader.api.page import PageOptions, page_router
@@ -47,12 +48,16 @@ from offloader.entrance import Entrance
 from offloader.errors import StoreError
 from offloader.events import JobEvents
 from offloader.hosts import lease_of_this_process
+from offloader.job_data import JobData
 from offloader.job_traces import JobTraces
+from offloader.live import LiveParts, policy_of
 from offloader.lost_jobs import LostJobs
 from offloader.metrics import ServiceMetrics
 from offloader.notify.running import notifying
 from offloader.outbox import Outbox
-from offloader.registration_mark import registration_mark
+from offloader.registration_mark import former_marks, registration_mark
+from offloader.reload import Reloads
+from offloader.removal import Removal
 from offloader.republish import OutboxRepublisher
 from offloader.retranscription import Retranscriber
 from offloader.service import JobService
@@ -84,6 +89,8 @@ class Offloader:
     local_app: LocalAdmin
     """`app` for the local socket, through which everybody is the admin."""
     stop_grace_s: float
+    live: LiveParts
+    """What settings are given to while it runs."""
 
     async def drain(self, *, hurry: asyncio.Event) -> bool:
         """Refuse new jobs, end the running ones as the backend demands; False when some would not end."""
@@ -129,14 +136,9 @@ async def running_offloader(
         clock = clock or SystemClock()
         lease = await lease_of_this_process(backend) if stores.shared else None
         store = ObservedJobStore(stores.jobs)
-        policy = AdmissionPolicy(
-            max_calls=settings.jobs.max_concurrent_jobs or NO_LIMIT,
-            post_call_slots=settings.jobs.post_call_slots,
-            min_free_disk_bytes=settings.jobs.min_free_disk_bytes,
-        )
         entrance = Entrance(
             store=store,
-            policy=policy,
+            policy=policy_of(settings.jobs),
             free_disk=backend.free_disk_bytes,
             clock=clock,
             wait_s=settings.jobs.admission_wait_s,
@@ -165,6 +167,14 @@ async def running_offloader(
             clock=clock,
             slots=settings.jobs.post_call_slots,
         )
+        removal = Removal(
+            store=store,
+            backend=backend,
+            lost=lost,
+            clock=clock,
+            secrets=stores.secrets,
+            lease=lease,
+        )
         service = JobService(
             settings=settings.jobs,
             store=store,
@@ -175,7 +185,9 @@ async def running_offloader(
             republisher=OutboxRepublisher(outbox, stores.secrets),
             retranscriber=retranscriber,
             lost=lost,
+            removal=removal,
             keyed_hash=stores.cipher.fingerprint,
+            former_hashes=stores.cipher.former_fingerprints,
         )
         stop_grace_s = settings.jobs.stop_grace_s
         supervisor = Supervisor(
@@ -184,7 +196,7 @@ async def running_offloader(
             backend=backend,
             clock=clock,
             stop_grace_s=stop_grace_s,
-            forget=service.forget,
+            removal=removal,
             outbox=outbox,
             lease=lease,
             retranscriber=retranscriber,
@@ -200,6 +212,7 @@ async def running_offloader(
             ca_file=str(settings.jobs.network.ca_cert_file or ""),
         )
         stack.push_async_callback(asyncio.to_thread, tracing.close, limit_s=_TRACES_CLOSE_S)
+        reloads = Reloads(clock)
         metrics = ServiceMetrics(
             store=store,
             figures=lambda: supervisor.logs.figures,
@@ -207,9 +220,11 @@ async def running_offloader(
             clock=clock,
             backend_failures=backend.failures,
             outbox_age=outbox.oldest_age,
+            unpublished_quota=lambda: entrance.policy.unpublished_quota_bytes,
             certificate_end=lambda: certificate_end(settings.api.tls),
             spans_dropped=lambda: tracing.dropped,
             audit_dropped=lambda: audit.dropped,
+            reloads=reloads,
         )
         supervisor.logs.on_joined(metrics.job_joined)
         entrance.on_waited(metrics.admission_waited)
@@ -244,9 +259,11 @@ async def running_offloader(
             self_register_on_basic=True,
             local_admin_key=local_admin_key,
             mark=partial(registration_mark, stores.cipher),
+            former_marks=partial(former_marks, stores.cipher),
             narrowing=settings.api.self_registration,
         )
         await supervisor.recover()
+        proxies = TrustedProxies(settings.api.trusted_proxies)
         app = create_app(
             service=service,
             auth=auth,
@@ -254,7 +271,7 @@ async def running_offloader(
             condition=condition,
             events=events,
             tracing=tracing,
-            proxies=TrustedProxies(settings.api.trusted_proxies),
+            proxies=proxies,
             audit=audit,
         )
         app.include_router(
@@ -266,6 +283,9 @@ async def running_offloader(
                 self_registration=settings.api.allow_self_registration,
             )
         )
+        app.include_router(key_router(stores.keys, auth))
+        job_data = JobData(store=store, lost=lost, removal=removal)
+        app.include_router(data_router(job_data, auth, audit))
         if isinstance(uncounted, GivesJobsOut):
             app.include_router(launch_router(uncounted))
         if settings.api.enable_admin and settings.api.admin_page:
@@ -276,11 +296,29 @@ async def running_offloader(
         local_app = LocalAdmin(app, key=local_admin_key)
         watching = asyncio.create_task(supervisor.run(), name="supervisor")
         telling = asyncio.create_task(events.run(), name="events")
+        keys = asyncio.create_task(stores.keys.run(), name="keys")
+        live = LiveParts(
+            service=service,
+            supervisor=supervisor,
+            entrance=entrance,
+            events=events,
+            outbox=outbox,
+            retranscriber=retranscriber,
+            auth=auth,
+            proxies=proxies,
+            backend=uncounted,
+            audit=audit,
+            cipher=stores.cipher,
+            key_place=stores.key_place,
+            reloads=reloads,
+        )
         try:
-            yield Offloader(app, service, supervisor, entrance, events, local_app, stop_grace_s)
+            yield Offloader(
+                app, service, supervisor, entrance, events, local_app, stop_grace_s, live
+            )
         finally:
             events.close()
-            for task in (watching, telling):
+            for task in (watching, telling, keys):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task

@@ -18,7 +18,13 @@ from foundation.logs import get_logger
 from offloader.admission import AdmissionPolicy
 from offloader.backends.base import Places
 from offloader.client_limits import ClientLimits
-from offloader.errors import BackendError, CapacityReached, ClientIsFull, CreationFailed
+from offloader.errors import (
+    BackendError,
+    CapacityReached,
+    ClientIsFull,
+    CreationFailed,
+    UnpublishedTooMuch,
+)
 from offloader.models import Job
 from offloader.occupancy import Occupancy
 from offloader.store.base import JobStore, Lease
@@ -100,6 +106,15 @@ class Entrance:
         except BackendError:
             return replace(self.policy, max_calls=0)
 
+    def retune(
+        self, policy: AdmissionPolicy, *, client_limits: ClientLimits, wait_s: float
+    ) -> None:
+        """Other limits from now on, also for who waits; nobody inside has to leave."""
+        self.policy = policy
+        self.client_limits = client_limits
+        self._wait_s = wait_s
+        self.room_made()
+
     def room_made(self) -> None:
         """A job has given up its place: it is looked who gets it."""
         self._full = False
@@ -132,6 +147,7 @@ class Entrance:
         Raises:
             CapacityReached: none was free in time; ClientIsFull: nor may its client have one more.
             DiskTooFull, ClientDiskFull: no room for what it may write.
+            UnpublishedTooMuch: too many results wait already.
             CreationFailed: the service is about to end.
         """
         loop = asyncio.get_running_loop()
@@ -238,8 +254,13 @@ class Entrance:
             policy = await self.policy_now()
         except BackendError as error:
             raise CreationFailed(str(error)) from error
+        full = await self._unpublished_too_much(policy)
         admits = partial(
-            self._admits, policy=policy, free_bytes=free_bytes, without_place=without_place
+            self._admits,
+            policy=policy,
+            free_bytes=free_bytes,
+            without_place=without_place,
+            full=full,
         )
         try:
             await self._store.reserve(job, admits=admits, lease=self._lease)
@@ -258,7 +279,11 @@ class Entrance:
         policy: AdmissionPolicy,
         free_bytes: int | None,
         without_place: bool,
+        full: UnpublishedTooMuch | None,
     ) -> bool:
+        # Refused, the other half of a call that is being recorded would leave half a pair behind.
+        if full is not None and all(other.call_key != job.call_key for other in live):
+            raise full
         limits = self.client_limits
         limits.check_slots(live, job, post_call_slots=policy.post_call_slots)
         places = replace(policy, max_calls=0) if without_place else policy
@@ -269,6 +294,15 @@ class Entrance:
         limits.check_disk(live, job, now=now)
         self._occupancy.check_disk(live, job, policy=policy, free_bytes=free_bytes, now=now)
         return True
+
+    async def _unpublished_too_much(self, policy: AdmissionPolicy) -> UnpublishedTooMuch | None:
+        quota_bytes = policy.unpublished_quota_bytes
+        if quota_bytes is None:
+            return None
+        left_bytes = await self._store.unpublished_bytes()
+        if left_bytes < quota_bytes:
+            return None
+        return UnpublishedTooMuch(left_bytes=left_bytes, quota_bytes=quota_bytes)
 
     def _tell(self, seconds: float, *, admitted: bool) -> None:
         for observer in self._on_waited:

@@ -4,6 +4,7 @@
     ├── InvalidJob            the client asked for something that cannot be (its text is the wire's)
     ├── JobNotFound           no such job, or not this client's
     ├── JobIsRunning          only a finished job can be deleted
+    ├── JobIsHeld             nor one that somebody holds
     ├── InvalidCursor         a listing is to go on from a place that does not exist
     ├── IdempotencyMismatch   an Idempotency-Key was used again for another request
     ├── JobIsStarting         its launch is under way: it cannot be told anything yet
@@ -16,12 +17,14 @@
     │   ├── CapacityReached   too many calls are in progress
     │   │   └── ClientIsFull  this client has as many as it may (jobs.client_limits)
     │   ├── DiskTooFull       no room for what the job may write
-    │   └── ClientDiskFull    or no room in its client's share
+    │   ├── ClientDiskFull    or no room in its client's share
+    │   └── UnpublishedTooMuch  too many results wait to be published
     ├── IllegalTransition     a bug: a job cannot go from one state to the other
     ├── StoreError            the database cannot be used
     └── BackendError          the backend could not do what it was asked
         ├── LaunchFailed      a workload was not started
         │   └── FilesGone     the files that it would have worked on are gone, or out of reach for good
+        ├── FilesOutOfReach   everything of a workload was removed but files that nobody can reach now
         └── WorkloadBusy      nor was this one, but only because another one works on its files
 
 The configuration has `foundation.layered_config.ConfigError`, authentication `clientauth`'s errors.
@@ -48,6 +51,13 @@ class JobNotFound(OffloaderError):
 
 class JobIsRunning(OffloaderError):
     """The job has not finished, so its record cannot be deleted."""
+
+
+class JobIsHeld(OffloaderError):
+    """Somebody holds the job: nothing of it is removed until it is released."""
+
+    def __init__(self, job_id: str, hold: str) -> None:
+        super().__init__(f"job {job_id} is held ({hold}): offloader data release lets go of it")
 
 
 class NothingToPublish(OffloaderError):
@@ -142,6 +152,16 @@ class ClientDiskFull(CreationFailed):
         )
 
 
+class UnpublishedTooMuch(CreationFailed):
+    """So much waits for its publication that one more result might be too much. None is deleted for it."""
+
+    def __init__(self, *, left_bytes: int, quota_bytes: int) -> None:
+        super().__init__(
+            f"too many unpublished results: {_gib(left_bytes)} wait here, {_gib(quota_bytes)} may "
+            "(jobs.unpublished_quota): publish or delete some"
+        )
+
+
 def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
 
@@ -164,6 +184,10 @@ class LaunchFailed(BackendError):
 
 class FilesGone(LaunchFailed):
     """What a job has left is not there any more; a copy of it (`jobs.copies_url`) may be."""
+
+
+class FilesOutOfReach(BackendError):
+    """Of a workload everything is removed but files where nobody gets at them, at least for now."""
 
 
 class WorkloadBusy(BackendError):

@@ -67,6 +67,12 @@ _REFUSED: Final = (
         "too little disk is free where jobs write",
         "free some, or lower jobs.min_free_disk",
     ),
+    _rule(
+        "too many unpublished results",
+        "admission",
+        "as much waits to be published as may",
+        "publish or delete some, or raise jobs.unpublished_quota",
+    ),
     _rule("drained", "admission", "the service is being drained", "offloader undrain"),
     _rule(
         "shutting down", "admission", "the service is about to end", "try again when it has started"

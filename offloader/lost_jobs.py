@@ -113,13 +113,9 @@ class LostJobs:
         yield _line("it was where the job ran, and is gone with that, or cannot be reached")
 
     async def forget(self, job: Job) -> None:
-        """Its record goes: whatever is left of its copy as well. A store that is away keeps it."""
-        if self._copies is None:
-            return
-        try:
+        """Remove whatever is left of its copy. Raises BackendError: its store is away."""
+        if self._copies is not None:
             await self._copies.remove(job)
-        except BackendError as error:
-            log.warning("job.copy_not_removed", job_id=job.id, error=str(error))
 
     async def _is_copied(self, job: Job) -> bool:
         """Raises BackendError."""

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from foundation.clock import Clock
 from offloader.condition import Capacity, Condition
 from offloader.models import LIVE_STATES, Job, JobState, JobType, StopReason
+from offloader.reload import Reloads
 from offloader.store.base import JobStore
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -55,10 +56,15 @@ class ServiceMetrics:
         certificate_end: Callable[[], datetime | None] | None = None,
         spans_dropped: Callable[[], int] | None = None,
         audit_dropped: Callable[[], int] | None = None,
+        unpublished_quota: Callable[[], int | None] | None = None,
+        reloads: Reloads | None = None,
     ) -> None:
         """`outbox_age`: of the oldest result that is still tried. `certificate_end`: None: no TLS.
-        `spans_dropped`: None: nothing is traced. `audit_dropped`: None: there is no audit."""
+        `spans_dropped`: None: nothing is traced. `audit_dropped`: None: there is no audit.
+        `unpublished_quota`: bytes of results that may wait to be published; None: any."""
+        self._unpublished_quota = unpublished_quota
         self._audit_dropped = audit_dropped
+        self._reloads = reloads
         self._spans_dropped = spans_dropped
         self._store = store
         self._figures = figures
@@ -194,6 +200,7 @@ class ServiceMetrics:
         dropped = self._audit_dropped() if self._audit_dropped else 0
         name, text = "calls_offloader_audit_records_dropped", "Records that the audit lost."
         families.append(CounterMetricFamily(name, text, value=dropped))
+        families += _reload_families(self._reloads.ended if self._reloads else {})
         registry = CollectorRegistry()
         registry.register(_Ready(families))
         return generate_latest(registry) + generate_latest(self._counted)
@@ -230,6 +237,14 @@ class ServiceMetrics:
         waiting = await self._store.unpublished()
         text = "Results whose publication failed, given-up ones included."
         families = [_single("calls_offloader_unpublished_results", text, len(waiting))]
+        text = "Size of all results that are not published."
+        size = await self._store.unpublished_bytes()
+        families.append(_single("calls_offloader_unpublished_bytes", text, size))
+        quota = self._unpublished_quota() if self._unpublished_quota else None
+        if quota is not None:
+            text = "With so much unpublished no further call is recorded."
+            name = "calls_offloader_unpublished_quota_bytes"
+            families.append(_single(name, text, quota))
         if self._outbox_age is not None:
             age_s = (await self._outbox_age()).total_seconds()
             text = "How long the oldest result waits for its publication."
@@ -275,6 +290,24 @@ def _capacity_families(now: Capacity) -> Iterator[Metric]:
     if now.min_free_disk_bytes is not None:
         text = "With less room than this no recording is started."
         yield _single("calls_offloader_min_free_disk_bytes", text, now.min_free_disk_bytes)
+
+
+def _reload_families(ended: Mapping[str, tuple[bool, float]]) -> list[Metric]:
+    name = "calls_offloader_config_last_reload"
+    good = GaugeMetricFamily(
+        f"{name}_successful",
+        "0: this part was changed on disk and cannot be used; what was read before is in force.",
+        labels=("part",),
+    )
+    when = GaugeMetricFamily(
+        f"{name}_success_timestamp_seconds",
+        "When this part could last be used, seconds since the epoch.",
+        labels=("part",),
+    )
+    for part, (could, at_s) in sorted(ended.items()):
+        good.add_metric((part,), could)
+        when.add_metric((part,), at_s)
+    return [good, when]
 
 
 def _figures_family(live: Sequence[Job], figures: Figures) -> Metric:

@@ -212,11 +212,11 @@ class Job:
     published_at: datetime | None = None
     """Since when nothing of its result is left to be published; None: something is, or nobody took note."""
     erased_at: datetime | None = None
-    """When its files were removed here; its record and log may stay longer."""
+    """When it was decided to remove its files here; its record and log may stay longer."""
     deletion_at: datetime | None = None
     """When somebody wanted it deleted, while not everything of it could be reached."""
     left_bytes: int | None = None
-    """Size of the files that it left; None: not looked at yet."""
+    """Size of the files that it left; 0: they are removed. None: not looked at yet."""
 
     @property
     def live(self) -> bool:

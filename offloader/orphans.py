@@ -1,7 +1,8 @@
 """Workloads of no job: what a lost or restored database, or a deletion cut short, leaves on a backend.
 
 They are left alone while they run, and for good while they hold something unpublished: then an admin can
-finish them by hand (docs/job-contract.md 4). Ended ones without a result go after a while.
+finish them by hand (docs/job-contract.md 4). Ended ones without a result go after a while, those whose jobs were
+deleted while their host was away at once.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ async def sweep_orphans(
         try:
             observation = await backend.poll(workload)
             ended = observation.phase in (Phase.EXITED, Phase.LOST)
-            if not ended or observation.unpublished:
+            deleted = await store.was_deleted(job_id)  # while nobody reached it
+            if not ended or (observation.unpublished and not deleted):
                 continue
             # Of a lost one nobody knows when it ended: it ended before anybody looked, so it goes as well.
             since = observation.stopped_at
-            if kept_for is None or (since is not None and now - since < kept_for):
+            young = kept_for is None or (since is not None and now - since < kept_for)
+            if young and not deleted:
                 continue
             # A job may have been created since `adopt`: its record comes before its workload.
             if await store.get(job_id) is not None:

@@ -89,6 +89,14 @@ class Outbox:
         self._complained_ns: dict[str, int] = {}
         """When it was last said of a job that its attempt cannot be looked at."""
 
+    def retune(
+        self, *, max_age: timedelta | None, slots: int, refusal: Callable[[str], str]
+    ) -> None:
+        """Others from now on; attempts that run go on."""
+        self._max_age = max_age
+        self._slots = slots
+        self._refusal = refusal
+
     async def check(self, waiting: Sequence[Job] | None = None) -> None:
         """Look at every unpublished result once. A backend that fails costs an attempt, not the round.
 
@@ -103,7 +111,7 @@ class Outbox:
             await self._look_at_attempt(job, now)
         for job in waiting:
             entry = entry_of(job)
-            if entry.publication is not Publication.WAITING:
+            if entry.publication is not Publication.WAITING or job.deletion_at:
                 continue
             if job.outbox is None:
                 await self._change(
@@ -132,7 +140,7 @@ class Outbox:
         Raises:
             NothingToPublish: everything of the job is published, or it is still running.
         """
-        if job.live or not job.unpublished:
+        if job.live or not job.unpublished or job.deletion_at:
             raise NothingToPublish(job.id)
         if entry_of(job).publication is Publication.RUNNING:
             return job
@@ -195,7 +203,7 @@ class Outbox:
             return True
         if own.phase is Phase.LOST or own.unpublished or own.exit_code != 0:
             return False
-        await self._store.change(job.id, _published)
+        await self._store.change(job.id, partial(_published, now=now))
         log.info("outbox.published", job_id=job.id, type=job.spec.type.value, by="the job")
         return True
 
@@ -237,7 +245,7 @@ class Outbox:
     async def _without_copy(self, job: Job, now: datetime) -> None:
         if entry_of(job).copied:
             # Nobody removes it before there is a post: the job lives, and has made that itself.
-            await self._store.change(job.id, _published)
+            await self._store.change(job.id, partial(_published, now=now))
             log.info("outbox.published", job_id=job.id, type=job.spec.type.value, by="the job")
             return
         # Its host may only be away: a job that is younger than a round of copies, say, on one that reboots.
@@ -287,7 +295,7 @@ class Outbox:
                 detail=entry.detail,
             )
         else:
-            await self._store.change(job.id, _published)
+            await self._store.change(job.id, partial(_published, now=now))
             log.info("outbox.published", job_id=job.id, type=job.spec.type.value)
 
     def _complain(self, job: Job, error: BackendError) -> None:
@@ -323,9 +331,10 @@ def entry_of(job: Job) -> OutboxEntry:
     return job.outbox or OutboxEntry()
 
 
-def _published(job: Job) -> Job:
+def _published(job: Job, *, now: datetime) -> Job:
     entry = replace(entry_of(job), publication=Publication.PUBLISHED, next_at=None, detail="")
-    return replace(job, unpublished=False, outbox=entry)
+    # What is left of its files is another size now.
+    return replace(job, unpublished=False, outbox=entry, published_at=now, left_bytes=None)
 
 
 def site_url_of(job: Job) -> str:

@@ -26,7 +26,6 @@ from offloader.errors import (
     CreationFailed,
     IllegalTransition,
     InvalidJob,
-    JobIsRunning,
     JobIsStarting,
     JobNotFound,
     StoreError,
@@ -40,6 +39,7 @@ from offloader.lifecycle import launched, not_started, told_to_stop
 from offloader.lost_jobs import LostJobs
 from offloader.models import Job, JobSpec, JobState, JobType, StopReason, Workload
 from offloader.ownership import owns
+from offloader.removal import Removal
 from offloader.republish import NoRepublisher, Republisher
 from offloader.retranscription import Retranscriber
 from offloader.retranscription_wish import RetranscriptionWish
@@ -71,10 +71,13 @@ class JobService:
         answers: AnswerStore | None = None,
         republisher: Republisher | None = None,
         lost: LostJobs | None = None,
+        removal: Removal | None = None,
         keyed_hash: Callable[[str], str] | None = None,
+        former_hashes: Callable[[str], Sequence[str]] | None = None,
     ) -> None:
         """`answers` None: repeated requests are known to this process only. `lost` None: there are no
-        copies. `keyed_hash`: by which repeated requests are compared, secrets included; None: without."""
+        copies. `removal` None: no tokens are kept. `keyed_hash`: by which repeated requests are compared, secrets included; None: without.
+        `former_hashes`: the same by older secret keys."""
         self._settings = settings
         self._store = store
         self._backend = backend
@@ -84,8 +87,16 @@ class JobService:
         self._republisher = republisher or NoRepublisher()
         self._retranscriber = retranscriber
         self._lost = lost or LostJobs(backend, None)
+        self._removal = removal or Removal(
+            store=store, backend=backend, lost=self._lost, clock=clock
+        )
         self._logs = JobLogs(store=store, backend=backend, lost=self._lost)
         self._keyed_hash = keyed_hash
+        self._former_hashes = former_hashes or (lambda _: ())
+
+    def retune(self, settings: JobsSettings) -> None:
+        """From now on, jobs are checked and lowered by these."""
+        self._settings = settings
 
     async def prepare(self, runners: Sequence[str]) -> None:
         """What the plugin asks at its activation: are these runners acceptable, and present?
@@ -113,7 +124,9 @@ class JobService:
             CreationFailed: no place in time, no disk, the service is ending, or the backend refused it.
         """
         job_type = check_wish(wish, settings=self._settings)
-        job_id, wish_hash = secrets.token_hex(6), self._hash_of(wish)
+        job_id, comparable = secrets.token_hex(6), _comparable(wish)
+        wish_hash = self._keyed_hash(comparable) if self._keyed_hash is not None else ""
+        former = self._former_hashes(comparable)
         wish, lowered = under_ceilings(wish, job_type, self._settings.ceilings)
         job = Job(
             id=job_id,
@@ -127,7 +140,7 @@ class JobService:
         else:
             job = replace(job, wish_hash=wish_hash)
             create = partial(self._create, job, wish)
-            made = await self._repeats.once(idempotency_key, job, create)
+            made = await self._repeats.once(idempotency_key, job, create, former=former)
         if lowered and made.id == job_id:
             log.warning("job.lowered", job_id=job_id, changes=list(lowered))
         return made
@@ -136,24 +149,23 @@ class JobService:
         """The job.
 
         Raises:
-            JobNotFound: unknown, or another client's.
+            JobNotFound: unknown, being deleted, or another client's.
         """
-        job = await self._store.get(job_id)
-        if job is None or not owns(client, job):
+        job = await self._own(job_id, client=client)
+        if job.deletion_at is not None:
             raise JobNotFound(job_id)
         return job
 
-    async def delete(self, job_id: str, *, client: Identity) -> None:
-        """Delete the record, the log and the files of a finished job.
+    async def delete(self, job_id: str, *, client: Identity) -> bool:
+        """Delete the record, the log, the files and the token of a finished job. False: some of it cannot be
+        reached now, and is removed later.
 
         Raises:
             JobNotFound: unknown, or another client's.
             JobIsRunning: it has not finished.
+            JobIsHeld: somebody holds it.
         """
-        job = await self.get(job_id, client=client)
-        if job.live or job.retranscribing:
-            raise JobIsRunning
-        await self.forget(job)
+        return await self._removal.delete(await self._own(job_id, client=client))
 
     async def logs(self, job_id: str, *, client: Identity) -> AsyncIterator[bytes]:
         """The job's log so far; of one that failed, with a last line that says how and what to do.
@@ -271,19 +283,11 @@ class JobService:
         check_speech(wish.engine_options, network=network, prefix="invalid engine_options value: ")
         return await self._retranscriber.request(job, wish)
 
-    async def forget(self, job: Job) -> None:
-        """Remove a finished job from the backend and the store; files first, so that none is orphaned."""
-        if job.workload is not None:
-            await self._backend.remove(job.workload)
-            await self._lost.forget(job)
-        await self._store.delete(job.id)
-        log.info("job.deleted", job_id=job.id)
-
-    def _hash_of(self, wish: JobWish) -> str:
-        if self._keyed_hash is None:
-            return ""
-        parts = ["wish", wish.type, wish.runner, wish.max_duration_s, wish.input_data]
-        return self._keyed_hash(json.dumps(parts, sort_keys=True))
+    async def _own(self, job_id: str, *, client: Identity) -> Job:
+        job = await self._store.get(job_id)
+        if job is None or not owns(client, job):
+            raise JobNotFound(job_id)
+        return job
 
     async def _create(self, job: Job, wish: JobWish) -> Job:
         span = current_span()
@@ -368,3 +372,9 @@ def _still_pending(job: Job, *, detail: str, now: datetime) -> Job:
     if job.state is not JobState.PENDING:
         raise IllegalTransition(f"job {job.id} is {job.state} already")
     return not_started(job, detail=detail, now=now)
+
+
+def _comparable(wish: JobWish) -> str:
+    """What repeated requests have to have in common, secrets included."""
+    parts = ["wish", wish.type, wish.runner, wish.max_duration_s, wish.input_data]
+    return json.dumps(parts, sort_keys=True)

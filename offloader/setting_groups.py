@@ -144,6 +144,10 @@ class JobsSettings:
     """None: for ever."""
     completed_jobs_retention: timedelta | None
     """None: for ever."""
+    keep_published: timedelta
+    """After the publication."""
+    unpublished_quota_bytes: int | None
+    """None: any."""
     admission_wait_s: float
     min_free_disk_bytes: int | None
     """None: not looked at."""

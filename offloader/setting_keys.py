@@ -132,6 +132,20 @@ KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "JOBS_COMPLETEDJOBSRETENTIONTIME",
             "How long record, log and artifacts of a job that published everything are kept; same form.",
         ),
+        "jobs.keep_published": Key(
+            "str",
+            "0",
+            "JOBS_KEEPPUBLISHED",
+            "How long files of a published job (tracks, texts, transcripts, kept audio) stay here after its "
+            "publication: 12h, 7d; at most as long as its record. 0: they are deleted within a minute.",
+        ),
+        "jobs.unpublished_quota": Key(
+            "size",
+            "50GiB",
+            "JOBS_UNPUBLISHEDQUOTA",
+            "Size of all results that could not be published, at which calls that are not recorded yet are "
+            "refused; none is ever deleted to make room. 0 = any.",
+        ),
         "jobs.admission_wait_s": Key(
             "float",
             20.0,

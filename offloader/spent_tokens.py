@@ -43,7 +43,8 @@ async def _has_ended(store: JobStore, holder: TokenHolder) -> bool:
     job = await store.get(holder.job_id)
     if job is None:
         return True
-    return not (job.live or job.retranscribing or _keeps_audio(job))
+    kept = _keeps_audio(job) and job.erased_at is None
+    return not (job.live or job.retranscribing or kept)
 
 
 def _keeps_audio(job: Job) -> bool:

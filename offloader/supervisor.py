@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -28,6 +28,7 @@ from offloader.lost_jobs import LostJobs
 from offloader.models import Job, JobState, StopReason
 from offloader.outbox import Outbox
 from offloader.patience import Patience
+from offloader.removal import Removal
 from offloader.retranscription import Retranscriber
 from offloader.settings import JobsSettings
 from offloader.store.base import LEASE_TTL_S, Claim, JobStore, Lease, SecretStore, is_elsewhere
@@ -60,7 +61,7 @@ class Supervisor:
         backend: Backend,
         clock: Clock,
         stop_grace_s: float,
-        forget: Callable[[Job], Awaitable[None]],
+        removal: Removal,
         outbox: Outbox,
         lease: Lease | None = None,
         retranscriber: Retranscriber | None = None,
@@ -86,7 +87,7 @@ class Supervisor:
             store=store,
             backend=backend,
             clock=clock,
-            forget=forget,
+            removal=removal,
             outbox=outbox,
             retranscriber=retranscriber,
             lease=lease,
@@ -114,6 +115,10 @@ class Supervisor:
     def logs(self) -> LogWatch:
         """What live jobs tell."""
         return self._logs
+
+    def retune(self, settings: JobsSettings) -> None:
+        """From now on, finished jobs are kept as these say."""
+        self._upkeep.retune(settings)
 
     def on_room(self, observer: Callable[[], None]) -> None:
         """Call `observer` whenever a job has given up its place."""

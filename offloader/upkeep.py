@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Final
 
 from foundation.clock import Clock
 from foundation.logs import get_logger
 from offloader.backends.base import Backend
 from offloader.errors import BackendError
-from offloader.models import Job, Publication
+from offloader.models import Job
 from offloader.orphans import sweep_orphans
-from offloader.outbox import Outbox, entry_of
+from offloader.outbox import Outbox
+from offloader.removal import Removal
+from offloader.retention import Retention
 from offloader.retranscription import Retranscriber
 from offloader.settings import JobsSettings
 from offloader.spent_tokens import erase_spent_tokens
 from offloader.store.base import Claim, JobStore, Lease, SecretStore, is_elsewhere
 
-_RETENTION_EVERY_NS: Final = 60_000_000_000
+_SWEEP_EVERY_NS: Final = 60_000_000_000
 _ORPHANS_EVERY_NS: Final = 3600_000_000_000
-_HOST_MAY_RETURN: Final = timedelta(days=7)
 
 log = get_logger()
 
@@ -35,24 +34,36 @@ class Upkeep:
         store: JobStore,
         backend: Backend,
         clock: Clock,
-        forget: Callable[[Job], Awaitable[None]],
+        removal: Removal,
         outbox: Outbox,
         retranscriber: Retranscriber | None,
         lease: Lease | None,
         secrets: SecretStore | None = None,
     ) -> None:
-        """`forget` removes a job and all that is left of it. `secrets` None: no tokens are kept."""
+        """`secrets` None: no tokens are kept."""
         self._settings = settings
         self._store = store
         self._backend = backend
         self._clock = clock
-        self._forget = forget
+        self._retention = Retention(
+            settings=settings,
+            store=store,
+            backend=backend,
+            clock=clock,
+            removal=removal,
+            lease=lease,
+        )
         self._outbox = outbox
         self._retranscriber = retranscriber
         self._lease = lease
         self._secrets = secrets
-        self._retention_ns: int | None = None
+        self._swept_ns: int | None = None
         self._orphans_ns: int | None = None
+
+    def retune(self, settings: JobsSettings) -> None:
+        """From now on, jobs are kept as these say."""
+        self._settings = settings
+        self._retention.retune(settings)
 
     async def round(self, mine: Claim, *, draining: bool) -> None:
         """Publish and transcribe again what waits for it in `mine`; now and then, remove what is old."""
@@ -66,9 +77,9 @@ class Upkeep:
                     near.append(job)
             await self._retranscriber.check(near if self._lease else None, start=not draining)
         now_ns = self._clock.monotonic_ns()
-        if self._retention_ns is None or now_ns - self._retention_ns >= _RETENTION_EVERY_NS:
-            self._retention_ns = now_ns
-            await self._sweep()
+        if self._swept_ns is None or now_ns - self._swept_ns >= _SWEEP_EVERY_NS:
+            self._swept_ns = now_ns
+            await self._retention.sweep()
             if self._secrets is not None:
                 await erase_spent_tokens(store=self._store, secrets=self._secrets)
         if self._orphans_ns is None or now_ns - self._orphans_ns >= _ORPHANS_EVERY_NS:
@@ -82,26 +93,3 @@ class Upkeep:
                 )
             except BackendError as error:
                 log.warning("orphans.not_looked_for", error=str(error))
-
-    async def _sweep(self) -> None:
-        now = self._clock.utc_now()
-        settings = self._settings
-        kept = [d for d in (settings.completed_jobs_retention, settings.failed_jobs_retention) if d]
-        if not kept:
-            return
-        for job in await self._store.finished_before(now - min(kept)):
-            if job.unpublished and entry_of(job).publication is not Publication.UNPUBLISHABLE:
-                continue  # never before it is published or given up
-            if job.retranscribing:
-                continue
-            clean = job.exit_code == 0 and not job.unpublished
-            keep = settings.completed_jobs_retention if clean else settings.failed_jobs_retention
-            assert job.stopped_at is not None
-            if keep is not None and is_elsewhere(job, self._lease):
-                keep += _HOST_MAY_RETURN  # only there its files can be removed with it
-            if keep is None or now - job.stopped_at < keep:
-                continue
-            try:
-                await self._forget(job)
-            except BackendError as error:
-                log.error("job.removal_failed", job_id=job.id, error=str(error))

@@ -44,6 +44,11 @@ _ACTIONS: Final = tuple(
         ("POST", r"/admin/clients/rotate", "client.rotate"),
         ("POST", r"/admin/clients/revoke", "client.revoke"),
         ("POST", r"/admin/clients/adopt", "client.adopt"),
+        ("POST", r"/admin/data/find", "data.find"),
+        ("POST", r"/admin/data/delete", "data.delete"),
+        ("POST", r"/admin/data/hold", "data.hold"),
+        ("POST", r"/admin/data/release", "data.release"),
+        ("POST", r"/admin/keys/renew", "keys.renew"),
     )
 )
 _LOGINS: Final = frozenset({"client.login", "page.login"})

@@ -62,11 +62,8 @@ def job_router(
 
     @router.delete("/jobs/{job_id}")
     async def delete(client: Client, job_id: JobId) -> Response:
-        try:
-            await service.delete(job_id, client=client)
-        except BackendError as error:
-            raise Refused(500, f"failed to delete recording job: {error}") from error
-        return Response(status_code=200)
+        gone = await service.delete(job_id, client=client)
+        return Response(status_code=200 if gone else 202)
 
     @router.get("/jobs/{job_id}/logs")
     async def logs(request: Request, client: Client, job_id: JobId) -> Response:

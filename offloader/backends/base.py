@@ -156,6 +156,15 @@ class Backend(Protocol):
 
         Raises:
             BackendError: it still runs.
+            FilesOutOfReach: its files are where nobody gets at them; everything else is removed.
+        """
+
+    async def erase(self, workload: Workload) -> None:
+        """Delete the files below the workload's DATA_DIR, when it has ended. Its log stays where the backend
+        keeps that elsewhere; so does everything where it left no files. Idempotent.
+
+        Raises:
+            BackendError: it still runs, or its files are out of reach.
         """
 
     async def salvage(

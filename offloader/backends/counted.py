@@ -14,6 +14,7 @@ _OPERATIONS = (
     *("prepare", "launch", "poll", "stop", "logs", "follow", "artifacts", "read_artifact"),
     *(
         "remove",
+        "erase",
         "salvage",
         "rescue",
         "retranscribe",
@@ -81,6 +82,10 @@ class CountedBackend:
     async def remove(self, workload: Workload) -> None:
         with self._counting("remove"):
             await self._backend.remove(workload)
+
+    async def erase(self, workload: Workload) -> None:
+        with self._counting("erase"):
+            await self._backend.erase(workload)
 
     async def salvage(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]

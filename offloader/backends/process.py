@@ -53,7 +53,7 @@ from offloader.backends.surroundings import Surroundings
 from offloader.errors import BackendError
 from offloader.hosts import host_id
 from offloader.models import JOB_ID, JobType, Workload
-from offloader.settings import ProcessSettings
+from offloader.settings import JobsSettings, ProcessSettings
 
 _CLEARLY_SOONER_S: Final = 1.0
 _FOLLOW_EVERY_S: Final = 0.5
@@ -85,6 +85,14 @@ class ProcessBackend:
         self._told: dict[Path, float] = {}
         """When each job that this process told to stop will be killed, on the host's monotonic clock."""
         self._stopping = threading.Lock()
+
+    def retune(self, jobs: JobsSettings) -> None:
+        """From now on, jobs are launched by these."""
+        self._launcher.retune(jobs)
+
+    def trust(self, ca: bytes) -> None:
+        """The content of jobs.ca_cert_file, from now on."""
+        self._launcher.trust(ca)
 
     async def prepare(self, runners: Sequence[str]) -> None:
         """Nothing to fetch: the jobs' programs are on this host."""
@@ -140,6 +148,13 @@ class ProcessBackend:
             raise BackendError(f"{directory}: the job still runs")
         self._told.pop(directory, None)
         await asyncio.to_thread(remove_tree, directory)
+
+    async def erase(self, workload: Workload) -> None:
+        directory = self._directory(workload)
+        observation = await self.poll(workload)
+        if observation.phase in (Phase.STARTING, Phase.RUNNING):
+            raise BackendError(f"{directory}: the job still runs")
+        await asyncio.to_thread(remove_tree, directory / "data")
 
     async def salvage(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]

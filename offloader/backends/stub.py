@@ -16,7 +16,7 @@ from offloader.backends.base import (
     Places,
     Rescued,
 )
-from offloader.errors import BackendError, FilesGone, LaunchFailed
+from offloader.errors import BackendError, FilesGone, FilesOutOfReach, LaunchFailed
 from offloader.models import JobType, Workload
 
 
@@ -31,6 +31,11 @@ class StubBackend:
     stopped: list[tuple[str, float]] = field(default_factory=list)
     """Job and grace of each wish that changed anything."""
     removed: list[str] = field(default_factory=list)
+    erased: list[str] = field(default_factory=list)
+    unreachable: str = ""
+    """Why nothing can be removed now."""
+    left_behind: str = ""
+    """Why files of what is removed stay somewhere."""
     prepared: list[Sequence[str]] = field(default_factory=list)
     log: bytes = b""
     refuse: str = ""
@@ -106,7 +111,16 @@ class StubBackend:
         job_id = str(workload.reference["id"])
         if self.observations[job_id].phase is Phase.RUNNING:
             raise BackendError("it still runs")
+        if self.unreachable:
+            raise BackendError(self.unreachable)
         self.removed.append(job_id)
+        if self.left_behind:
+            raise FilesOutOfReach(self.left_behind)
+
+    async def erase(self, workload: Workload) -> None:
+        if self.unreachable:
+            raise BackendError(self.unreachable)
+        self.erased.append(str(workload.reference["id"]))
 
     async def salvage(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]

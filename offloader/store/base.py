@@ -25,6 +25,8 @@ HOST_LOST_AFTER_S: Final = 60.0
 come back (a restart, an upgrade) before another replica may declare it lost."""
 ANSWERS_KEPT: Final = timedelta(hours=24)
 """How long a repeated request gets the first answer."""
+DELETED_KEPT: Final = timedelta(days=365)
+"""How long it is known of a deleted job that some of its files may come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,15 @@ class JobStore(Protocol):
     async def unpublished(self) -> Sequence[Job]:
         """Finished jobs that left a result of which no post surely exists, oldest first."""
 
+    async def with_files(self) -> Sequence[Job]:
+        """Finished jobs of which files may be left, oldest first."""
+
+    async def to_delete(self) -> Sequence[Job]:
+        """Jobs that somebody wants deleted, and of which not everything could be reached."""
+
+    async def unpublished_bytes(self) -> int:
+        """Size of all unpublished results, as far as it is known."""
+
     async def retranscribing(self) -> Sequence[Job]:
         """Finished jobs whose kept audio waits to be, or is being, transcribed again, oldest first."""
 
@@ -128,9 +139,13 @@ class JobStore(Protocol):
             InvalidCursor: `before` did not come from here.
         """
 
-    async def delete(self, job_id: str) -> None:
+    async def delete(self, job_id: str, *, files_left: bool = False) -> None:
         """Forget the job, its variables and its token; the newest token of its client for the site is kept.
+        `files_left`: some of it are where nobody gets at them now, so `was_deleted` remembers it for a year.
         Idempotent."""
+
+    async def was_deleted(self, job_id: str) -> bool:
+        """Whether it was deleted with files left somewhere."""
 
     async def claim(self, lease: Lease, *, take: bool = True) -> Claim:
         """Renew what `lease.owner` watches over, and (`take`) take over what nobody does any more.

@@ -16,6 +16,7 @@ from offloader.errors import CapacityReached, JobNotFound
 from offloader.models import UNMARKED, Job, JobState, JobType
 from offloader.store.base import (
     ANSWERS_KEPT,
+    DELETED_KEPT,
     HOST_LOST_AFTER_S,
     Claim,
     JobPage,
@@ -39,6 +40,7 @@ class MemoryJobStore:
         self._clock = clock or SystemClock()
         self._jobs: dict[str, Job] = {}
         self._holds: dict[str, _Hold] = {}
+        self._deleted: dict[str, datetime] = {}
 
     async def reserve(
         self,
@@ -74,6 +76,16 @@ class MemoryJobStore:
     async def unpublished(self) -> Sequence[Job]:
         return self._unpublished()
 
+    async def with_files(self) -> Sequence[Job]:
+        left = [job for job in self._jobs.values() if not job.live and job.left_bytes != 0]
+        return sorted(left, key=lambda job: job.stopped_at or job.created_at)
+
+    async def to_delete(self) -> Sequence[Job]:
+        return [job for job in self._jobs.values() if job.deletion_at is not None]
+
+    async def unpublished_bytes(self) -> int:
+        return sum(job.left_bytes or 0 for job in self._unpublished())
+
     async def retranscribing(self) -> Sequence[Job]:
         return self._retranscribing()
 
@@ -102,9 +114,15 @@ class MemoryJobStore:
         found.sort(key=Cursor.of, reverse=True)
         return JobPage(found[:limit], str(Cursor.of(found[limit - 1])) if found[limit:] else None)
 
-    async def delete(self, job_id: str) -> None:
+    async def delete(self, job_id: str, *, files_left: bool = False) -> None:
         self._jobs.pop(job_id, None)
         self._holds.pop(job_id, None)
+        if files_left:
+            self._deleted[job_id] = self._clock.utc_now()
+
+    async def was_deleted(self, job_id: str) -> bool:
+        deleted_at = self._deleted.get(job_id)
+        return deleted_at is not None and self._clock.utc_now() - deleted_at < DELETED_KEPT
 
     async def claim(self, lease: Lease, *, take: bool = True) -> Claim:
         taken = set()

@@ -58,6 +58,15 @@ class ObservedJobStore:
     async def unpublished(self) -> Sequence[Job]:
         return await self._store.unpublished()
 
+    async def with_files(self) -> Sequence[Job]:
+        return await self._store.with_files()
+
+    async def to_delete(self) -> Sequence[Job]:
+        return await self._store.to_delete()
+
+    async def unpublished_bytes(self) -> int:
+        return await self._store.unpublished_bytes()
+
     async def retranscribing(self) -> Sequence[Job]:
         return await self._store.retranscribing()
 
@@ -82,8 +91,11 @@ class ObservedJobStore:
             limit=limit,
         )
 
-    async def delete(self, job_id: str) -> None:
-        await self._store.delete(job_id)
+    async def delete(self, job_id: str, *, files_left: bool = False) -> None:
+        await self._store.delete(job_id, files_left=files_left)
+
+    async def was_deleted(self, job_id: str) -> bool:
+        return await self._store.was_deleted(job_id)
 
     async def claim(self, lease: Lease, *, take: bool = True) -> Claim:
         return await self._store.claim(lease, take=take)

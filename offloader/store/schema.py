@@ -95,8 +95,14 @@ jobs: Final = Table(
     Index(
         "jobs_with_files",
         "stopped_at_ms",
-        sqlite_where=text("erased_at_ms IS NULL"),
-        postgresql_where=text("erased_at_ms IS NULL"),
+        sqlite_where=text("left_bytes IS NULL OR left_bytes > 0"),
+        postgresql_where=text("left_bytes IS NULL OR left_bytes > 0"),
+    ),
+    Index(
+        "jobs_to_delete",
+        "deletion_at_ms",
+        sqlite_where=text("deletion_at_ms IS NOT NULL"),
+        postgresql_where=text("deletion_at_ms IS NOT NULL"),
     ),
 )
 

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, and_, delete, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from foundation.clock import epoch_ms
 from offloader.errors import JobNotFound
 from offloader.models import LIVE_STATES, UNMARKED, Job, JobState, JobType
-from offloader.store.base import HOST_LOST_AFTER_S, Claim, JobPage, Lease
+from offloader.store.base import DELETED_KEPT, HOST_LOST_AFTER_S, Claim, JobPage, Lease
 from offloader.store.cursor import Cursor
 from offloader.store.database import Database
-from offloader.store.schema import job_from_row, job_to_row, job_variables, jobs
+from offloader.store.schema import deleted_jobs, job_from_row, job_to_row, job_variables, jobs
 from offloader.store.sql_admissions import Admissions
 from offloader.store.sql_secrets import forget_unless_newest
 from offloader.store.sql_seen import SeenJobs, in_portions
@@ -25,6 +36,8 @@ _LIVE: Final = jobs.c.state.in_(sorted(state.value for state in LIVE_STATES))
 _UNPUBLISHED: Final = and_(jobs.c.state == JobState.FINISHED.value, jobs.c.unpublished)
 _RETRANSCRIBING: Final[ColumnElement[bool]] = jobs.c.retranscribing
 """Of finished jobs alone; written, as `unpublished` is, as its index is: SQLite would not use that else."""
+_WITH_FILES: Final = text("(left_bytes IS NULL OR left_bytes > 0)")
+_DELETED_KEPT_MS: Final = DELETED_KEPT // timedelta(milliseconds=1)
 _PLACES: Final = (
     select(
         jobs.c.id,
@@ -96,6 +109,20 @@ class SqlJobStore:
         async with self._database.read() as connection:
             return await _jobs(connection, _UNPUBLISHED, order=jobs.c.stopped_at_ms)
 
+    async def with_files(self) -> Sequence[Job]:
+        ended = jobs.c.state == JobState.FINISHED.value
+        async with self._database.read() as connection:
+            return await _jobs(connection, and_(ended, _WITH_FILES), order=jobs.c.stopped_at_ms)
+
+    async def to_delete(self) -> Sequence[Job]:
+        async with self._database.read() as connection:
+            return await _jobs(connection, jobs.c.deletion_at_ms.is_not(None))
+
+    async def unpublished_bytes(self) -> int:
+        query = select(func.coalesce(func.sum(jobs.c.left_bytes), 0)).where(_UNPUBLISHED)
+        async with self._database.read() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
     async def retranscribing(self) -> Sequence[Job]:
         async with self._database.read() as connection:
             return await _jobs(connection, _RETRANSCRIBING, order=jobs.c.stopped_at_ms)
@@ -129,11 +156,26 @@ class SqlJobStore:
         page = [job_from_row(row) for row in rows[:limit]]
         return JobPage(page, str(Cursor.of(page[-1])) if len(rows) > limit else None)
 
-    async def delete(self, job_id: str) -> None:
+    async def delete(self, job_id: str, *, files_left: bool = False) -> None:
         async with self._database.write() as connection:
             await connection.execute(delete(jobs).where(jobs.c.id == job_id))
             await connection.execute(delete(job_variables).where(job_variables.c.job_id == job_id))
             await forget_unless_newest(connection, job_id)
+            if files_left:
+                now_ms = await self._database.now_ms(connection)
+                table = deleted_jobs.c
+                old = or_(table.deleted_at_ms <= now_ms - _DELETED_KEPT_MS, table.job_id == job_id)
+                await connection.execute(delete(deleted_jobs).where(old))
+                row = {"job_id": job_id, "deleted_at_ms": now_ms}
+                await connection.execute(insert(deleted_jobs).values(row))
+
+    async def was_deleted(self, job_id: str) -> bool:
+        async with self._database.read() as connection:
+            young_ms = await self._database.now_ms(connection) - _DELETED_KEPT_MS
+            query = select(deleted_jobs.c.job_id).where(
+                deleted_jobs.c.job_id == job_id, deleted_jobs.c.deleted_at_ms > young_ms
+            )
+            return (await connection.execute(query)).first() is not None
 
     async def claim(self, lease: Lease, *, take: bool = True) -> Claim:
         async with self._database.read() as connection:

@@ -85,6 +85,9 @@ class SimulatedBackend:
     async def remove(self, workload: Workload) -> None:
         self._began_s.pop(str(workload.reference["job_id"]), None)
 
+    async def erase(self, workload: Workload) -> None:
+        return None
+
     async def salvage(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
     ) -> Workload:

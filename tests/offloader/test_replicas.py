@@ -33,6 +33,7 @@ from offloader.models import (
     Workload,
 )
 from offloader.outbox import NoTokens, Outbox
+from offloader.removal import Removal
 from offloader.retranscription import Retranscriber
 from offloader.settings import load_settings
 from offloader.store.base import HOST_LOST_AFTER_S, Lease
@@ -69,20 +70,22 @@ class Replicas:
             slots=1,
         )
 
-        async def forget(job: Job) -> None:
-            await self.store.delete(job.id)
-
+        lost = LostJobs(backend, copies)
+        lease = Lease(owner, host=host)
+        removal = Removal(
+            store=self.store, backend=backend, lost=lost, clock=self.clock, lease=lease
+        )
         return Supervisor(
             settings=self._settings,
             store=self.store,
             backend=backend,
             clock=self.clock,
             stop_grace_s=300,
-            forget=forget,
+            removal=removal,
             outbox=outbox,
-            lease=Lease(owner, host=host),
+            lease=lease,
             retranscriber=self.retranscriber(backend),
-            lost=LostJobs(backend, copies),
+            lost=lost,
         )
 
     async def job(

@@ -23,9 +23,10 @@ from offloader.backends.celery.options import CeleryOptions
 from offloader.backends.celery.reference import BACKEND, Reference
 from offloader.backends.celery.whereabouts import NotSaid, Whereabouts
 from offloader.backends.remote.client import DoorUnreachable, RemoteBackend, trusted
-from offloader.backends.remote.wire import door_key
-from offloader.errors import BackendError, FilesGone, LaunchFailed
+from offloader.backends.remote.wire import is_door_key
+from offloader.errors import BackendError, FilesGone, FilesOutOfReach, LaunchFailed
 from offloader.models import JobType, Workload
+from offloader.settings import JobsSettings
 from offloader.store.secret_key import Cipher
 
 _SETTLE_S: Final = 15.0
@@ -57,7 +58,6 @@ class CeleryBackend:
         """
         self.board = LaunchBoard()
         """Where workers claim what is launched here: by the routes of `api/launches.py`."""
-        self.door_key = door_key(cipher)
         self._options = options
         self._settings = options.celery
         self._cipher = cipher
@@ -65,10 +65,22 @@ class CeleryBackend:
             options.celery, cipher=cipher, ca_cert_file=options.ca_cert_file
         )
         self._members = Membership(self._broker.cards, labels=options.celery.labels)
+        self._trusted = trusted(options.ca_cert_file)
         if connect is None:
-            connect = partial(RemoteBackend, cipher=cipher, tls=trusted(options.ca_cert_file))
+            connect = partial(RemoteBackend, cipher=cipher, tls=self._trusted)
         self._doors = Doors(connect, self._members.heard)
         self._where = Whereabouts(self.board, self._members, self._doors, clock or SystemClock())
+
+    def retune(self, jobs: JobsSettings) -> None:
+        """Nothing of it: jobs are launched as each worker's own settings say."""
+
+    def trust(self, ca: bytes) -> None:
+        """The content of jobs.ca_cert_file: whom workers' doors are trusted by, too, from now on."""
+        self._trusted.load_verify_locations(cadata=ca.decode())
+
+    def opens(self, token: str) -> bool:
+        """Whether `token` is the door key of service and workers."""
+        return is_door_key(self._cipher, token)
 
     async def prepare(self, runners: Sequence[str]) -> None:
         await self._members.watched()
@@ -164,9 +176,15 @@ class CeleryBackend:
             await self._members.watched()
             if not self._where.is_lost(reference):
                 raise
+            self._where.forget(reference.job_id)
             # If it ever comes back, it has a workload of no job, which is swept (orphans.py).
-            log.warning("job.files_left", job_id=reference.job_id, worker=reference.worker)
+            raise FilesOutOfReach(f"worker {reference.worker} is lost, with the files") from None
         self._where.forget(reference.job_id)
+
+    async def erase(self, workload: Workload) -> None:
+        reference, local = await self._known(workload)
+        await self._where.sound(reference, local)
+        await self._where.door(reference).backend.erase(local)
 
     async def salvage(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]

@@ -48,6 +48,7 @@ from offloader.backends.docker.volume import (
 from offloader.backends.environment import deadline_variables, job_environment
 from offloader.errors import FilesGone, LaunchFailed
 from offloader.models import JobType, Workload
+from offloader.settings import JobsSettings
 
 _FOLLOW_EVERY_S: Final = 0.5
 _COMPLAINT_BYTES: Final = 4096

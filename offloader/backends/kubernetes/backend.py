@@ -45,6 +45,7 @@ from offloader.backends.process_files import read_log
 from offloader.backends.process_output import LogFollower, list_artifacts, read_artifact
 from offloader.errors import BackendError, FilesGone, LaunchFailed, WorkloadBusy
 from offloader.models import JobType, Workload
+from offloader.settings import JobsSettings
 
 _FOLLOW_EVERY_S: Final = 0.5
 _CLEARLY_SOONER_S: Final = 1.0
@@ -74,6 +75,15 @@ class KubernetesBackend:
         self._folders = JobFolders(options)
         self._view = ClusterView(self._api, options, clock or SystemClock())
         self._keeper = LogKeeper(self._api, max_bytes=settings.log_max_bytes, pod_of=self._view.pod)
+
+    def retune(self, jobs: JobsSettings) -> None:
+        """From now on, jobs are launched by these."""
+        self._options.surroundings.network = jobs.network
+        self._options.images.patterns = jobs.runner_images
+
+    def trust(self, ca: bytes) -> None:
+        """The content of jobs.ca_cert_file, from now on."""
+        self._options.surroundings.good_ca = ca
 
     async def prepare(self, runners: Sequence[str]) -> None:
         """As many nodes as the admin wants pull now, the others when a pod comes, as under the reference."""
@@ -192,6 +202,26 @@ class KubernetesBackend:
             await self._keeper.forget(name)
             self._view.forget(name)
             await self._folders.remove(name)
+        if not reference.salvage:
+            self._folders.check_reached(reference)
+
+    async def erase(self, workload: Workload) -> None:
+        """Where they are on its pod's emptyDir, they go with the pod; its log is kept here."""
+        reference = Reference.of(workload)
+        await self._view.watched()
+        found = []
+        for each in (reference, *await self._attempts(reference)):
+            if (job := await self._view.job(each.name)) is not None:
+                if not self._view.has_ended(job):
+                    raise BackendError(f"{each.name}: the job still runs")
+                found.append((each, job))
+        self._folders.check_reached(reference)
+        if self._folders.hold_files:
+            await self._folders.erase(reference)
+            return
+        for each, job in found:
+            await self._catch_up(each)
+            await delete_job(self._api, job)
 
     async def salvage(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from offloader.backends.kubernetes.manifest import JOB_UID
 from offloader.backends.kubernetes.options import KubernetesOptions, Reference
-from offloader.errors import BackendError, LaunchFailed
+from offloader.errors import BackendError, FilesOutOfReach, LaunchFailed
 
 
 class JobFolders:
@@ -48,6 +48,15 @@ class JobFolders:
             "jobs.kubernetes.persistent_volume_claim_name to keep them, or jobs.copies_url"
         )
 
+    def check_reached(self, reference: Reference) -> None:
+        """Raises FilesOutOfReach: what the job wrote is on a claim that this service does not have mounted."""
+        settings = self._options.kubernetes
+        if settings.claim and settings.claim_dir is None:
+            raise FilesOutOfReach(
+                f"the files of {reference.name} stay on the claim {settings.claim}, which this service does "
+                "not have mounted: mount it and set jobs.kubernetes.persistent_volume_claim_dir"
+            )
+
     async def make(self, name: str) -> bool:
         """The job's own part of the claim, for the user whom our images run as; whether it was not there.
 
@@ -59,6 +68,10 @@ class JobFolders:
     async def remove(self, name: str) -> None:
         """Log and files. Idempotent. Raises BackendError."""
         await asyncio.to_thread(_remove, self.of(name))
+
+    async def erase(self, reference: Reference) -> None:
+        """The files alone. Idempotent. Raises BackendError as `data`."""
+        await asyncio.to_thread(_remove, self.data(reference))
 
     async def left(self, reference: Reference) -> bool:
         """Whether a result is there that can still be published."""

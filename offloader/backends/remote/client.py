@@ -15,10 +15,10 @@ import httpx
 from offloader.backends.base import Artifact, Observation, Rescued
 from offloader.backends.remote.wire import (
     MOST_POLLED,
+    DoorKey,
     WireError,
     WorkerCard,
     artifact_of,
-    door_key,
     observation_of,
     rescue_context,
     seal,
@@ -68,7 +68,6 @@ class RemoteBackend:
         self.url = url
         self._cipher = cipher
         trust = tls if tls is not None else not url.startswith("http:")
-        headers = {"Authorization": f"Bearer {door_key(cipher)}"}
         # Many who follow logs must not keep the others out.
         self._http, self._streams = (
             httpx.AsyncClient(
@@ -79,7 +78,7 @@ class RemoteBackend:
                     socket_options=_KEEP_ALIVE,
                 ),
                 trust_env=False,  # proxies are for the world outside
-                headers=headers,
+                auth=DoorKey(cipher),
             )
             for most in (_MOST_REQUESTS, _MOST_STREAMS)
         )
@@ -130,6 +129,10 @@ class RemoteBackend:
     async def remove(self, workload: Workload) -> None:
         """See `Backend`."""
         await self._post("/backend/remove", _names(workload), answer_s=STARTS_S)
+
+    async def erase(self, workload: Workload) -> None:
+        """See `Backend`."""
+        await self._post("/backend/erase", _names(workload), answer_s=STARTS_S)
 
     async def artifacts(self, workload: Workload) -> Sequence[Artifact]:
         """See `Backend`."""

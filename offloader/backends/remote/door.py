@@ -25,6 +25,7 @@ from offloader.backends.remote.wire import (
     MOST_POLLED,
     WireError,
     artifact_document,
+    is_door_key,
     observation_document,
     rescue_context,
     unseal,
@@ -32,7 +33,7 @@ from offloader.backends.remote.wire import (
     workload_document,
     workload_of,
 )
-from offloader.bearer import is_bearer_of
+from offloader.bearer import bearer_token
 from offloader.errors import BackendError, FilesGone, LaunchFailed, WorkloadBusy
 from offloader.models import JOB_ID, JobType, Workload
 from offloader.store.secret_key import Cipher
@@ -46,18 +47,18 @@ log = get_logger()
 
 
 class KeyGuard:
-    """ASGI middleware: 401 without the key, whatever is asked, but for the paths that are open."""
+    """ASGI middleware: 401 without the door key of `cipher`, whatever is asked, but for the paths that are open."""
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        key: str,
+        cipher: Cipher,
         open_prefixes: tuple[str, ...] = (),
     ) -> None:
         """`open_prefixes`: routes below them look at tokens themselves."""
         self._app = app
-        self._key = key
+        self._cipher = cipher
         self._open_prefixes = open_prefixes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +73,7 @@ class KeyGuard:
         path: str = scope["path"]
         if path == _OPEN_PATH or path.startswith(self._open_prefixes):
             return True
-        return is_bearer_of(Headers(scope=scope).get("authorization"), self._key)
+        return is_door_key(self._cipher, bearer_token(Headers(scope=scope).get("authorization")))
 
 
 def error(status: int, text: str) -> JSONResponse:
@@ -182,6 +183,14 @@ def backend_router(
     async def remove(request: Request) -> Response:
         try:
             await backend.remove(_own(backend, (await _body(request)).get("workload")))
+        except BackendError as problem:
+            return error(409, str(problem))
+        return JSONResponse({})
+
+    @router.post("/erase")
+    async def erase(request: Request) -> Response:
+        try:
+            await backend.erase(_own(backend, (await _body(request)).get("workload")))
         except BackendError as problem:
             return error(409, str(problem))
         return JSONResponse({})

@@ -19,8 +19,15 @@ def upgrade() -> None:
         "jobs_with_files",
         "jobs",
         ["stopped_at_ms"],
-        sqlite_where=sa.text("erased_at_ms IS NULL"),
-        postgresql_where=sa.text("erased_at_ms IS NULL"),
+        sqlite_where=sa.text("left_bytes IS NULL OR left_bytes > 0"),
+        postgresql_where=sa.text("left_bytes IS NULL OR left_bytes > 0"),
+    )
+    op.create_index(
+        "jobs_to_delete",
+        "jobs",
+        ["deletion_at_ms"],
+        sqlite_where=sa.text("deletion_at_ms IS NOT NULL"),
+        postgresql_where=sa.text("deletion_at_ms IS NOT NULL"),
     )
     op.create_table(
         "deleted_jobs",

@@ -1,0 +1,132 @@
+"""How long what ended jobs leave is kept here: files of published results, records and logs, the unpublished.
+
+What is not published is never removed to make room: its size is measured, for the quota and the alert. What
+somebody holds is left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from foundation.clock import Clock
+from foundation.logs import get_logger
+from offloader.backends.base import Backend
+from offloader.errors import BackendError, JobIsHeld, JobIsRunning, JobNotFound
+from offloader.models import Job, Publication
+from offloader.outbox import entry_of
+from offloader.removal import Removal
+from offloader.settings import JobsSettings
+from offloader.store.base import JobStore, Lease, is_elsewhere
+
+HOST_MAY_RETURN: Final = timedelta(days=7)
+"""So long a deletion waits for the only host that reaches the files."""
+_PUBLISHED_REST: Final = re.compile(r"[^/]+/artifacts/.+")
+"""All that our programs leave of a published result (docs/job-contract.md 4)."""
+
+log = get_logger()
+
+
+class Retention:
+    """One per supervisor; `sweep` is one round, which may be repeated and left out at will."""
+
+    def __init__(
+        self,
+        *,
+        settings: JobsSettings,
+        store: JobStore,
+        backend: Backend,
+        clock: Clock,
+        removal: Removal,
+        lease: Lease | None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._backend = backend
+        self._clock = clock
+        self._removal = removal
+        self._lease = lease
+
+    def retune(self, settings: JobsSettings) -> None:
+        """From now on, jobs are kept as these say."""
+        self._settings = settings
+
+    async def sweep(self) -> None:
+        """Raises StoreError."""
+        now = self._clock.utc_now()
+        for job in await self._store.to_delete():
+            here = not is_elsewhere(job, self._lease)
+            if here or (job.deletion_at and now - job.deletion_at >= HOST_MAY_RETURN):
+                await self._trying(job, self._remove)
+        for job in await self._store.with_files():
+            if not (job.hold or job.deletion_at or is_elsewhere(job, self._lease)):
+                await self._trying(job, self._see_to_files)
+        settings = self._settings
+        kept = [d for d in (settings.completed_jobs_retention, settings.failed_jobs_retention) if d]
+        for job in await self._store.finished_before(now - min(kept)) if kept else ():
+            if self._is_old(job, now):
+                await self._trying(job, self._remove)
+
+    async def _see_to_files(self, job: Job) -> None:
+        if job.left_bytes is None and (job.unpublished or job.published_at is None):
+            job = await self._measured(job)
+        if job.unpublished or job.retranscribing or not _is_published(job):
+            return
+        assert job.stopped_at is not None
+        since = job.published_at or job.stopped_at
+        if job.retranscription is not None and job.retranscription.ended_at is not None:
+            since = max(since, job.retranscription.ended_at)
+        if self._clock.utc_now() - since >= self._settings.keep_published:
+            await self._removal.erase(job)
+
+    async def _measured(self, job: Job) -> Job:
+        """What it left; a backend that has no way to the files leaves that open."""
+        if job.workload is None:
+            return await self._store.change(job.id, lambda now: replace(now, left_bytes=0))
+        if not job.unpublished and _is_published(job):
+            return job  # it goes, however much it is
+        files = await self._backend.artifacts(job.workload)
+        size = sum(file.size_bytes for file in files)
+        rest = bool(files) and all(_PUBLISHED_REST.fullmatch(file.name) for file in files)
+
+        def measured(now: Job) -> Job:
+            published_at = now.published_at
+            if rest and not now.unpublished:
+                published_at = published_at or now.stopped_at
+            return replace(now, left_bytes=size, published_at=published_at)
+
+        return await self._store.change(job.id, measured)
+
+    def _is_old(self, job: Job, now: datetime) -> bool:
+        if job.hold or job.deletion_at or job.retranscribing:
+            return False
+        if job.unpublished and entry_of(job).publication is not Publication.UNPUBLISHABLE:
+            return False  # never before it is published or given up
+        clean = job.exit_code == 0 and not job.unpublished
+        settings = self._settings
+        keep = settings.completed_jobs_retention if clean else settings.failed_jobs_retention
+        assert job.stopped_at is not None
+        if keep is not None and is_elsewhere(job, self._lease):
+            keep += HOST_MAY_RETURN  # only there its files can be removed with it
+        return keep is not None and now - job.stopped_at >= keep
+
+    async def _remove(self, job: Job) -> None:
+        doomed = job if job.deletion_at else await self._removal.doom(job)
+        await self._removal.finish(doomed, host_is_gone=is_elsewhere(job, self._lease))
+
+    async def _trying(self, job: Job, step: Callable[[Job], Awaitable[None]]) -> None:
+        """What one job's host does not let us do is no reason to leave the others alone."""
+        with suppress(JobNotFound, JobIsHeld, JobIsRunning):  # since it was looked at
+            try:
+                await step(job)
+            except BackendError as error:
+                log.error("job.removal_failed", job_id=job.id, error=str(error))
+
+
+def _is_published(job: Job) -> bool:
+    """Nothing of its result is missing elsewhere: a failed job of a foreign image may have left just that."""
+    return job.published_at is not None or job.exit_code == 0
