@@ -76,6 +76,10 @@ class CeleryThread:
         quiet_celery()
         for lane in self._lanes.values():
             self._register(lane.task, lane.take)
+        self._app.finalize()
+        # Celery's own, by which a message would have a worker run or send others.
+        for name in [name for name in self._app.tasks if name.startswith("celery.")]:
+            self._app.tasks.unregister(name)
         step = type("Keeper", (_Keeper,), {"owner": self})
         self._app.steps["consumer"].add(step)
         self._thread.start()
@@ -138,6 +142,8 @@ class CeleryThread:
             return
 
         def run(request: Any, **arguments: Any) -> None:
+            # Who writes into the broker shall have nothing sent in this worker's name afterwards.
+            request.request.update(callbacks=None, errbacks=None, chain=None, chord=None)
             self._carry_out(take, str(request.request.id), arguments)
 
         # Not shared: a task of Celery's is else one of every application in the process.
