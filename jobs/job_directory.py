@@ -17,6 +17,10 @@ from foundation.logs import get_logger
 from foundation.spans import current_span, traceparent_or_none
 from jobs.settings import JobSettings, SettingsError, read_auth_token
 
+FORMAT: Final = 1
+"""Of what a job leaves in its directory; without a number it is 1. A release knows the one before its own as
+well. It changes when an earlier release could not finish the job rightly."""
+_KNOWN_FORMATS: Final = range(max(FORMAT - 1, 1), FORMAT + 1)
 _FILE: Final = "job.json"
 _RESERVE: Final = "reserve"
 _RESERVE_BYTES: Final = 64 * 1024
@@ -36,7 +40,7 @@ def create(settings: JobSettings, *, base_name: str, reserve_bytes: int = _RESER
     `reserve_bytes`: kept for what has to be written when the disk is full, see `write_private`.
     """
     settings.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    document = {**settings.to_document(), "base_name": base_name}
+    document = {"format": FORMAT, **settings.to_document(), "base_name": base_name}
     if span := current_span().traceparent:
         document["span"] = span  # whoever finishes the job links to it
     write_private(settings.directory / _FILE, json.dumps(document, indent=1))
@@ -90,7 +94,7 @@ def load(
     the variables in `overrides` (variable to settings field) may, and then win. Blocks.
 
     Raises:
-        SettingsError: no readable `job.json`, or no token.
+        SettingsError: no readable `job.json`, one of a later release, or no token.
     """
     path = directory / _FILE
     try:
@@ -99,6 +103,11 @@ def load(
         raise SettingsError(f"{path}: is no job's description: {error}") from error
     if not isinstance(document, dict):
         raise SettingsError(f"{path}: is no job's description")
+    if (found := document.get("format", 1)) not in _KNOWN_FORMATS:
+        raise SettingsError(
+            f"{path}: has format {found!r}, this release knows {FORMAT}: its job can be finished by the "
+            "release that began it, or a later one"
+        )
     for variable, key in overrides.items():
         if environ.get(variable):
             document[key] = environ[variable].removesuffix("/")

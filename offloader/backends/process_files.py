@@ -19,12 +19,14 @@ from typing import Any
 
 from offloader.backends.shim import job_group
 from offloader.backends.shim.capped_log import tail_name
+from offloader.backends.shim.json_file import FORMAT
 from offloader.backends.shim.process_table import boot_id, start_ticks
 from offloader.errors import BackendError
 from offloader.models import JobType
 
 _TAIL_NUMBER = re.compile(r"job\.tail\.([0-9]+)\.log")
 _CHUNK_BYTES = 256 * 1024
+_KNOWN_FORMATS = range(max(FORMAT - 1, 1), FORMAT + 1)
 LOG_CUT = b'{"event":"log.cut","reason":"the log reached its largest size"}\n'
 """Stands where the middle of a log was dropped."""
 
@@ -93,10 +95,19 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_shim_file(directory: Path) -> ShimFile | None:
-    """`shim.json` of a job's directory, or None."""
+    """`shim.json` of a job's directory, or None.
+
+    Raises:
+        BackendError: a later release has made the directory; nothing in it is touched then.
+    """
     document = read_json(directory / "shim.json")
     if document is None:
         return None
+    if (found := document.get("format", 1)) not in _KNOWN_FORMATS:
+        raise BackendError(
+            f"{directory}: has format {found!r}, this release knows {FORMAT}: start the release that "
+            "began the job again, or a later one"
+        )
     try:
         return ShimFile(
             shim=_identity(document, "shim"),

@@ -6,6 +6,10 @@ import json
 import os
 from collections.abc import Mapping
 
+FORMAT = 1
+"""Of what is in a job's directory of the process backend, in `shim.json`; without a number it is 1. A release
+that adopts jobs of the one before knows that one's, too."""
+
 
 def write_json(path: str, document: Mapping[str, object], *, durable: bool = False) -> None:
     """Replace `path` at once: a reader sees the old or the new document, `durable` also after a power cut."""

@@ -17,8 +17,9 @@ from contextlib import suppress
 
 from offloader.backends.shim import job_group
 from offloader.backends.shim.capped_log import CappedLog
-from offloader.backends.shim.json_file import write_json
+from offloader.backends.shim.json_file import FORMAT, write_json
 from offloader.backends.shim.leftovers import become_subreaper, kill_leftovers
+from offloader.backends.shim.other_user import spawn_as
 from offloader.backends.shim.process_table import (
     boot_id,
     send_signal,
@@ -48,12 +49,15 @@ class Shim:
         group: str | None = None,
         group_limits_memory: bool = False,
         home_group: str = "",
+        user: tuple[int, int] | None = None,
     ) -> None:
         """`memory_max_bytes`: of the job and everything it started together; 0: no limit.
 
         `group`: the control group that the job shall run in, alone; with `group_limits_memory` the kernel
-        watches over the limit, else the shim does. `home_group`: the shim's own.
+        watches over the limit, else the shim does. `home_group`: the shim's own. `user`: IDs of the user and
+        the group that the job runs as; None: the shim's own.
         """
+        self._user = user
         self._command = command
         self._memory_max_bytes = memory_max_bytes
         self._memory_check_at_s = time.monotonic()
@@ -131,6 +135,9 @@ class Shim:
                 self._group = None
 
     def _spawn(self, output_fd: int) -> int:
+        if self._user is not None:
+            uid, gid = self._user
+            return spawn_as(uid, gid, self._command, output_fd=output_fd, nice=self._nice)
         return os.posix_spawnp(
             self._command[0],
             self._command,
@@ -240,6 +247,7 @@ class Shim:
 
     def _write_identity(self, *, child_pid: int | None) -> None:
         document = {
+            "format": FORMAT,
             **self._identity,
             "boot_id": boot_id(),
             "shim_pid": os.getpid(),
@@ -274,6 +282,7 @@ def main(arguments: list[str]) -> None:
         group=options.get("group"),
         group_limits_memory=options.get("group_limits_memory", False),
         home_group=options.get("home_group", ""),
+        user=(options["uid"], options["gid"]) if "uid" in options else None,
     ).run()
 
 

@@ -22,6 +22,7 @@ from jobs.recorder.settings import PART_NAME
 from testbed.analysis.mp4_structure import read_mp4
 
 ID = "abcdefghijklmnopqrstuvwxy"
+FROZEN = Path(__file__).parents[2] / "fixtures/job_directories/v1/q1w2e3r4t5z6/data"
 
 
 @pytest.fixture
@@ -55,6 +56,37 @@ def test_what_was_recorded_is_published_and_the_directory_goes(
     assert read_mp4(tmp_path / "x.mp4").video_duration_s > 2.0
     assert len(api.posts) == 1
     assert not dead_job.exists()
+
+
+def test_what_a_recorder_of_the_release_before_left_is_published(
+    api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = shutil.copytree(FROZEN / (ID + "r"), tmp_path / (ID + "r"))
+    assert "format" not in json.loads((directory / "job.json").read_text()), "as it wrote them"
+    monkeypatch.setattr(salvage, "site_api", lambda _: api)
+    monkeypatch.setenv("AUTH_TOKEN", ID + "n")
+    assert command.main(["salvage", str(directory)]) == 0
+    ((name, content),) = api.uploads
+    assert name == "Call_Town_Square.mp4"
+    (tmp_path / "x.mp4").write_bytes(content)
+    assert read_mp4(tmp_path / "x.mp4").video_duration_s > 2.0
+    assert len(api.posts) == 1
+    assert not directory.exists()
+
+
+@pytest.mark.documents("a-job-of-a-later-release")
+def test_what_a_later_release_left_is_named_and_stays_as_it_is(
+    dead_job: Path, api, capsys: pytest.CaptureFixture[str], documented
+) -> None:
+    path = dead_job / "job.json"
+    document = json.loads(path.read_text())
+    assert document["format"] == job_directory.FORMAT
+    path.write_text(json.dumps({**document, "format": job_directory.FORMAT + 1}))
+    before = {file.name: file.read_bytes() for file in dead_job.iterdir()}
+    assert command.main(["salvage", str(dead_job)]) == 2
+    documented("a-job-of-a-later-release", capsys.readouterr().err)
+    assert {file.name: file.read_bytes() for file in dead_job.iterdir()} == before
+    assert api.uploads == []
 
 
 def test_a_job_whose_host_is_lost_is_finished_on_another_from_its_copy(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from jobs.transcriber.speakers import SpeakerDirectory
 
 MODELS = Path(__file__).parents[3] / "models"
 ID = "abcdefghijklmnopqrstuvwxy"
+FROZEN = Path(__file__).parents[2] / "fixtures/job_directories/v1/q1w2e3r4t5z7/data"
 
 
 @pytest.fixture
@@ -81,6 +83,21 @@ def test_captures_alone_become_a_post(clips, api, dead_job: Path) -> None:
     for name in ("Bob", "Carol"):
         assert sum(f"({name} Test)" in cue for cue in cues) == 4
     assert not dead_job.exists()
+
+
+@pytest.mark.slow
+def test_what_a_transcriber_of_the_release_before_left_is_published(
+    api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = shutil.copytree(FROZEN / (ID + "t"), tmp_path / (ID + "t"))
+    monkeypatch.setattr(salvage, "site_api", lambda _: api)
+    monkeypatch.setenv("AUTH_TOKEN", ID + "n")
+    monkeypatch.setenv("MODELS_DIR", str(MODELS))
+    assert command.main(["salvage", str(directory)]) == 0
+    assert [name for name, _ in api.uploads] == ["Call_Town_Square.vtt", "Call_Town_Square.txt"]
+    assert "(Bob Test) hello alice" in api.vtt
+    assert len(api.posts) == 1
+    assert not directory.exists()
 
 
 def test_a_capture_cut_off_loses_only_its_end(clips, api, dead_job: Path) -> None:
