@@ -1,4 +1,5 @@
-"""What a recorded second costs: CPU of the media thread for a still grid, for talk, and for a shared screen.
+"""What a recorded second costs: CPU of the media thread and of the process that decodes video for it, for a
+still grid, for talk, and for a shared screen.
 
 One JSON line per case; `ratio` is against the first case of the same run.
 """
@@ -6,6 +7,7 @@ One JSON line per case; `ratio` is against the first case of the same run.
 from __future__ import annotations
 
 import json
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ import numpy as np
 
 from callclient.receive.tracks import Codec, EncodedFrame, RemoteTrack, TrackSource
 from jobs.recorder.compositor import Compositor
+from jobs.recorder.decoding.decoder import Decoder
 from jobs.recorder.happenings import Emoji, Reaction
 from jobs.recorder.inbox import Item, SceneChange, TrackFrame
 from jobs.recorder.mp4 import Mp4Writer
@@ -68,10 +71,16 @@ def measure(items: list[Item]) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "part.mp4"
         compositor = Compositor(SETTINGS.width_px, SETTINGS.height_px)
+        decoder = Decoder()
         recording = Recording(
-            Mp4Writer(path, SETTINGS), compositor, SETTINGS, zero_ns=0, zero_utc=datetime.now(UTC)
+            Mp4Writer(path, SETTINGS),
+            compositor,
+            SETTINGS,
+            zero_ns=0,
+            zero_utc=datetime.now(UTC),
+            decoder=decoder,
         )
-        started = time.process_time()
+        started = _cpu_s()
         position = 0
         for until_ns in range(0, SECONDS * _NS, 50_000_000):
             while position < len(items) and _time(items[position]) <= until_ns:
@@ -79,7 +88,13 @@ def measure(items: list[Item]) -> tuple[float, int]:
                 position += 1
             recording.advance(until_ns)
         recording.finish(SECONDS * _NS)
-        return time.process_time() - started, path.stat().st_size
+        decoder.close()
+        return _cpu_s() - started, path.stat().st_size
+
+
+def _cpu_s() -> float:
+    """Of this process and of those that have ended."""
+    return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 def grid() -> Iterator[Item]:

@@ -6,7 +6,6 @@ python -m testbed.recording_pictures            write the golden images and the 
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -193,9 +192,7 @@ def _portrait(number: int) -> bytes:
     draw.ellipse((20, 84, 108, 190), fill=f"hsl({(hue + 140) % 360}, 40%, 38%)")
     draw.ellipse((38, 26, 90, 92), fill=f"hsl(24, 45%, {80 - number * 13 % 40}%)")
     draw.pieslice((34, 18, 94, 78), 180, 360, fill=f"hsl(20, 40%, {12 + number * 17 % 50}%)")
-    data = io.BytesIO()
-    image.save(data, "PNG")
-    return data.getvalue()
+    return image.tobytes()
 
 
 def _camera(number: int) -> ScreenPicture:

@@ -42,6 +42,8 @@ class View:
     """The newest picture by session, of those whose camera is on; the grid alone shows them."""
     lost_s: int | None = None
     """How long the connection to the call has been lost."""
+    interrupted: bool = False
+    """Moving pictures stand still because their decoder was lost; they come back at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,9 @@ class Compositor:
                 view.scene, view.speaking, view.minute, frozenset(cameras)
             )
         base = self._update_base(pieces, shared=shared)
-        floating = self._painter.floating(view.scene, shared=shared, lost_s=view.lost_s)
+        floating = self._painter.floating(
+            view.scene, shared=shared, lost_s=view.lost_s, interrupted=view.interrupted
+        )
         if not (shared or holes or floating):
             return base
         if self._room is None:

@@ -25,6 +25,7 @@ from jobs.harness import Interrupted, JobContext, StartFailed
 from jobs.presence import CallPeer, Presence
 from jobs.recorder.artifacts import ARTIFACTS_DIR, make_artifacts
 from jobs.recorder.call_times import believed_end_ns, believed_start, is_end
+from jobs.recorder.decoding.decoder import Decoder
 from jobs.recorder.encoder_choice import choose_encoder
 from jobs.recorder.inbox import Inbox
 from jobs.recorder.mishaps import Mishaps, innermost, plain_reason
@@ -82,6 +83,7 @@ class RecorderJob:
         )
         self._inbox = Inbox()
         self._mishaps = Mishaps()
+        self._decoder = Decoder()
         self._begun = False
         """`started` was reported."""
         self._base_name = settings.call_id
@@ -141,7 +143,8 @@ class RecorderJob:
 
     async def _take_part(self) -> bool:
         """Be in the call until it is over; was anything recorded?"""
-        # One thread does everything that blocks: imports, decoding, drawing, encoding, writing.
+        # One thread does everything that blocks: imports, waiting for decoded pictures, drawing, encoding,
+        # writing.
         with ThreadPoolExecutor(1, thread_name_prefix="recording") as thread:
             async with asyncio.TaskGroup() as tasks:
                 watcher = CallWatcher(
@@ -150,6 +153,7 @@ class RecorderJob:
                     self._context.api,
                     tasks,
                     channel_id=self._settings.call_id,
+                    face=self._decoder.face,
                     mishaps=self._mishaps,
                 )
 
@@ -174,6 +178,7 @@ class RecorderJob:
                         helper.cancel()
                     await presence.leave(staying)
                     watcher.close()
+                    await asyncio.to_thread(self._decoder.close)
         return recording is not None and not recording.empty
 
     async def _start(self, presence: Presence, thread: ThreadPoolExecutor) -> RecordingLoop | None:
@@ -259,6 +264,7 @@ class RecorderJob:
             self._settings,
             zero_ns=zero_ns,
             zero_utc=zero_utc,
+            decoder=self._decoder,
             mishaps=self._mishaps,
         )
         return RecordingLoop(

@@ -15,8 +15,6 @@ from foundation.retry import Backoff, retry
 from jobs.recorder.scene import Person, display_name, short_name
 
 _BACKOFF: Final = Backoff(attempts=5, first_wait_s=0.5, growth=2.0)
-_MAX_PICTURE_BYTES: Final = 10 * 1024 * 1024
-_KEPT_PICTURE_BYTES: Final = 128 * 1024
 _NAMELESS: Final = "Unknown participant"
 _log = get_logger(component="people")
 
@@ -35,9 +33,16 @@ class People:
     """By session. Lives on the event loop; `look_up` runs in tasks of the owner."""
 
     def __init__(
-        self, source: PeopleSource, *, channel_id: str, on_found: Callable[[], None]
+        self,
+        source: PeopleSource,
+        *,
+        channel_id: str,
+        on_found: Callable[[], None],
+        face: Callable[[bytes], bytes],
     ) -> None:
-        """`on_found` is called whenever somebody can be shown who could not before."""
+        """`on_found` is called whenever somebody can be shown who could not before; `face` in a thread: it
+        makes of a picture's file what `Person.picture` is, and blocks (`decoding.decoder.Decoder.face`)."""
+        self._face = face
         self._source = source
         self._channel_id = channel_id
         self._on_found = on_found
@@ -93,16 +98,13 @@ class People:
         self._pictures[user_id] = asyncio.get_running_loop().create_future()
         data = b""
         try:
-            data = await retry(
+            file = await retry(
                 lambda: self._source.user_image(user_id),
                 backoff=_BACKOFF,
                 retryable=_worth_repeating,
             )
-            if len(data) > _MAX_PICTURE_BYTES:
-                _log.warning("picture.too_large", bytes=len(data))
-                data = b""
-            elif len(data) > _KEPT_PICTURE_BYTES:  # 200 people may be in the call
-                data = await asyncio.to_thread(_shrunk, data)
+            if file:
+                data = await asyncio.to_thread(self._face, file)
         except ApiError as error:
             _log.warning("picture.not_found", status=error.status)
         finally:
@@ -112,9 +114,3 @@ class People:
 
 def _worth_repeating(error: Exception) -> bool:
     return isinstance(error, ApiError) and error.retryable
-
-
-def _shrunk(data: bytes) -> bytes:
-    from jobs.recorder.drawing.avatar import shrunk  # loads Pillow: not on the event loop
-
-    return shrunk(data)

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from callclient.receive.tracks import EncodedFrame
 from jobs.recorder.compositor import View
+from jobs.recorder.decoding.decoder import FrameDecoder
 from jobs.recorder.encoders import VIDEO_CLOCK_HZ
 from jobs.recorder.framing import Framing
 from jobs.recorder.inbox import SceneChange
@@ -73,6 +74,7 @@ class PictureLine:
         frame_rate: int,
         zero_ns: int,
         zero_utc: datetime,
+        decoder: FrameDecoder,
         framing: Framing | None = None,
         mishaps: Mishaps | None = None,
     ) -> None:
@@ -87,7 +89,7 @@ class PictureLine:
         self._zero_ns, self._zero_utc = zero_ns, zero_utc
         self._changes: list[tuple[int, int, SceneChange | SpeakingChange]] = []
         self._changes_seen = 0
-        self._videos = Videos()
+        self._videos = Videos(decoder)
         self._scene = Scene()
         self._speaking: set[str] = set()
         self._not_sending: set[str] = set()
@@ -98,6 +100,8 @@ class PictureLine:
         self._last_ns: int | None = None
         self._applied_ns = zero_ns
         """What happens up to then is in the scene, whether it is to be seen or not."""
+        self.interrupted_ns = 0
+        """Recording time in which pictures that were to be seen stood still for want of their decoder."""
         self.skipped_ns = 0
         """Recording time without new pictures because drawing and encoding were too slow."""
 
@@ -189,6 +193,8 @@ class PictureLine:
             else:
                 _put(self._speaking, change.session_id, there=change.speaking)
                 _put(self._not_sending, change.session_id, there=not change.sending)
+        if self._videos.interrupted:
+            self.interrupted_ns += max(0, at_ns - self._applied_ns)
         self._videos.take(at_ns)
         self._applied_ns = at_ns
 
@@ -211,6 +217,7 @@ class PictureLine:
             self._videos.screen(),
             self._videos.cameras(),
             scene.lost_s(at_ns),
+            self._videos.interrupted,
         )
 
     def _write(self, at_ns: int, *, duration_ns: int, last: bool = False) -> None:

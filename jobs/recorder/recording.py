@@ -13,6 +13,7 @@ from callclient.receive.tracks import RemoteTrack, TrackSource
 from foundation.logs import get_logger
 from foundation.resident import give_back_unused
 from jobs.recorder.companions import Companions
+from jobs.recorder.decoding.decoder import FrameDecoder
 from jobs.recorder.encoder_choice import X264
 from jobs.recorder.framing import Framing
 from jobs.recorder.inbox import Inbox, Item, SceneChange, TrackFrame, TrackOver
@@ -49,10 +50,13 @@ class Recording:
         *,
         zero_ns: int,
         zero_utc: datetime,
+        decoder: FrameDecoder,
         mishaps: Mishaps | None = None,
     ) -> None:
-        """`mishaps`: those of the `compositor` and of whoever watches the call too; counted together."""
+        """`decoder` is closed by its owner. `mishaps`: those of the `compositor` and of whoever watches the
+        call too; counted together."""
         self._writer = writer
+        self._decoder = decoder
         self._mishaps = mishaps or Mishaps()
         self._sound = SoundLine(writer, zero_ns=zero_ns)
         self._companions = Companions(settings, zero_ns=zero_ns, mishaps=self._mishaps)
@@ -62,6 +66,7 @@ class Recording:
             frame_rate=settings.frame_rate,
             zero_ns=zero_ns,
             zero_utc=zero_utc,
+            decoder=decoder,
             framing=Framing.of(settings),
             mishaps=self._mishaps,
         )
@@ -183,7 +188,9 @@ class Recording:
             "audio_late_s": round(mixer.samples_late / 48_000, 3),
             "audio_dropped_s": round(mixer.samples_far / 48_000, 3),
             "audio_packets_broken": self._sound.packets_broken,
+            "picture_interrupted_s": round(self._pictures.interrupted_ns / 1e9, 3),
             "mishaps": self._mishaps.count,
+            **self._decoder.figures(),
         }
 
 

@@ -21,7 +21,7 @@ class Person:
     user_id: str
     name: str
     picture: bytes = b""
-    """As the server sent it, whatever format; empty when there is none."""
+    """A square in RGB, row after row (`decoding.decoder.Decoder.face`); empty when there is none."""
     short_name: str = ""
     """For where there is little room; empty: the name."""
 

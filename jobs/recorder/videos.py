@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from callclient.receive.tracks import EncodedFrame
+from jobs.recorder.decoding.decoder import FrameDecoder
 from jobs.recorder.difference import Change, Difference
 from jobs.recorder.scene import Scene
 from jobs.recorder.screen import ScreenPicture, ScreenTrack
@@ -19,7 +20,7 @@ _CAMERA_STALE_NS: Final = 4_000_000_000
 class _Video:
     session_id: str
     camera: bool
-    track: ScreenTrack = field(default_factory=ScreenTrack)
+    track: ScreenTrack
     shown: ScreenPicture | None = None
     alike: ScreenPicture | None = None
     """Newer than `shown`, but nobody would see the difference."""
@@ -29,7 +30,8 @@ class _Video:
 class Videos:
     """By track. Blocking; owned by one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: FrameDecoder) -> None:
+        self._decoder = decoder
         self._videos: dict[str, _Video] = {}
         self._scene = Scene()
         self._cameras_on: frozenset[str] = frozenset()
@@ -48,7 +50,10 @@ class Videos:
         it, and when it is seen again a key frame is asked for (`waiting_for_key_frame`)."""
         video = self._videos.get(track_id)
         if video is None:  # each has a decoder: not to be made for every frame
-            video = self._videos[track_id] = _Video(session_id, camera)
+            # Whoever publishes a new track after the old one was shut out is still the same.
+            owner = f"{session_id}/{'camera' if camera else 'screen'}"
+            track = ScreenTrack(self._decoder, owner)
+            video = self._videos[track_id] = _Video(session_id, camera, track)
         video.ended = False
         if camera and self._coming.screen_session_id and frame.time_ns >= self._coming_ns:
             video.track.skip()
@@ -112,8 +117,8 @@ class Videos:
                     video.shown, video.alike = picture, None
                 else:  # the very same again is not shown: nothing has to be made of it
                     video.alike = picture if change is Change.FAINT else None
-            elif video.camera and _is_stale(video.shown, at_ns):
-                video.shown = None
+            elif video.track.shut_out or (video.camera and _is_stale(video.shown, at_ns)):
+                video.shown = video.alike = None
         self._remove_spent()
 
     def show_alike(self, at_ns: int, *, last: bool = False) -> None:
@@ -127,6 +132,14 @@ class Videos:
         for video in self._videos.values():
             if video.alike is not None:
                 video.shown, video.alike = video.alike, None
+
+    @property
+    def interrupted(self) -> bool:
+        """A picture stands still that is to be seen, because its decoder was lost."""
+        return any(
+            video.track.interrupted and video.shown is not None
+            for video in filter(self._wanted, self._videos.values())
+        )
 
     def screen(self) -> ScreenPicture | None:
         """The newest picture of who shares."""
@@ -158,6 +171,7 @@ class Videos:
         for track_id, video in list(self._videos.items()):
             waits = video.track.next_time_ns() is not None
             if video.ended and video.shown is None and not waits:
+                video.track.close()
                 del self._videos[track_id]
 
 

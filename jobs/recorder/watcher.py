@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 from callclient.events import (
     CallEvent,
@@ -42,12 +42,14 @@ class CallWatcher:
         tasks: asyncio.TaskGroup,
         *,
         channel_id: str,
+        face: Callable[[bytes], bytes],
         mishaps: Mishaps | None = None,
     ) -> None:
+        """`face`: as of `People`."""
         self._state = state
         self._inbox = inbox
         self._tasks = tasks
-        self._people = People(source, channel_id=channel_id, on_found=self._update_scene)
+        self._people = People(source, channel_id=channel_id, on_found=self._update_scene, face=face)
         self._heard_by_server: set[str] = set()
         self._happenings = Happenings()
         self._host_user_id = ""

@@ -13,6 +13,7 @@ import numpy as np
 from callclient.events import CallEvent, TrackAdded
 from callclient.receive.latency import LatencyBudget
 from callclient.receive.tracks import EncodedFrame, RemoteTrack, TrackSource
+from jobs.recorder.decoding.local import LocalDecoder
 from jobs.recorder.screen import ScreenTrack
 from sfu.server import SfuServer
 from testbed.bots.picture import Picture
@@ -109,7 +110,7 @@ class Listener:
             heard.frames.append(frame)
 
     async def _watch(self, track: RemoteTrack, source: ScreenSource) -> None:
-        loop, decoder, picture = asyncio.get_running_loop(), ScreenTrack(), Picture()
+        loop, decoder, picture = asyncio.get_running_loop(), ScreenTrack(LocalDecoder()), Picture()
 
         def look(frame: EncodedFrame, delivered_ns: int) -> None:
             decoder.push(frame)

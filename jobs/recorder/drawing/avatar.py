@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import warnings
+import math
 import zlib
 from functools import lru_cache
 from typing import Final
 
 from PIL import Image, ImageOps
 
-from foundation.logs import get_logger
 from jobs.recorder.drawing import text
 from jobs.recorder.drawing.colours import WHITE
 from jobs.recorder.drawing.shapes import Rgb, disc
@@ -27,9 +25,6 @@ _COLOURS: Final[tuple[Rgb, ...]] = (
 """Behind initials; none is near the speaking ring's green."""
 _LETTERS_SHARE: Final = 0.64
 """Of the disc's width."""
-_LARGEST_PX: Final = 320
-_MAX_PIXELS: Final = 40_000_000
-_log = get_logger(component="avatar")
 
 
 @lru_cache(maxsize=256)
@@ -47,30 +42,11 @@ def initials(name: str) -> str:
     return "".join(word[0] for word in words[:2] if word).upper()
 
 
-def shrunk(data: bytes) -> bytes:
-    """A large picture as small as the largest tile needs it; empty if there is no usable one. Blocks."""
-    face = _picture(data, _LARGEST_PX)
-    if face is None:
-        return b""
-    out = io.BytesIO()
-    face.save(out, "JPEG", quality=92)
-    return out.getvalue()
-
-
-def _picture(data: bytes, diameter: int) -> Image.Image | None:
-    try:
-        with warnings.catch_warnings():
-            # A picture that unpacks to gigabytes is refused, not only complained about.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > _MAX_PIXELS:
-                    raise ValueError("too many pixels")
-                image.draft("RGB", (diameter * 2, diameter * 2))
-                return ImageOps.fit(image.convert("RGB"), (diameter, diameter))
-    except Exception as error:  # noqa: BLE001 - decoders raise anything for a hostile file
-        # The recording goes on with initials.
-        _log.warning("picture.unusable", reason=type(error).__name__)
+def _picture(pixels: bytes, diameter: int) -> Image.Image | None:
+    side = math.isqrt(len(pixels) // 3)
+    if side == 0 or side * side * 3 != len(pixels):
         return None
+    return ImageOps.fit(Image.frombytes("RGB", (side, side), pixels), (diameter, diameter))
 
 
 def _initials(person: Person, diameter: int) -> Image.Image:

@@ -165,8 +165,17 @@ def pill(sharer: str, area: Box, unit: float) -> PlacedChip:
 def lost_connection(lost_s: int, area: Box, unit: float) -> PlacedChip:
     """At the top, centred, so that whoever watches knows why nothing moves."""
     minutes, seconds = divmod(lost_s, 60)
+    return _warning(f"Connection lost {minutes:02d}:{seconds:02d}", area, unit)
+
+
+def interrupted(area: Box, unit: float) -> PlacedChip:
+    """In the same place: moving pictures stand still for a moment, and it is not the one's who sends them."""
+    return _warning("Video interrupted", area, unit)
+
+
+def _warning(sentence: str, area: Box, unit: float) -> PlacedChip:
     chip = Chip(
-        words=(Words(f"Connection lost {minutes:02d}:{seconds:02d}"),),
+        words=(Words(sentence),),
         icon=Icon.DOT,
         fill=PILL,
         colour=PILL_TEXT,

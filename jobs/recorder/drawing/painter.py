@@ -128,7 +128,9 @@ class Painter:
         talking = next((t for t in scene.tiles if t.session_id in speaking), None)
         return [self._footer(scene, minute, talking)]
 
-    def floating(self, scene: Scene, *, shared: bool, lost_s: int | None) -> list[Floating]:
+    def floating(
+        self, scene: Scene, *, shared: bool, lost_s: int | None, interrupted: bool = False
+    ) -> list[Floating]:
         """From the lowest to the highest."""
         column = layout.column(self._width, self._height)
         placed = list(chips.place_column(chips.column_chips(scene), column, self._unit))
@@ -141,6 +143,8 @@ class Painter:
                 placed.append(chips.pill(sharer, self._area, self._unit))
         if lost_s is not None:
             placed.append(chips.lost_connection(lost_s, self._area, self._unit))
+        elif interrupted:
+            placed.append(chips.interrupted(self._area, self._unit))
         return [Floating(chip.box, chip, partial(chips.draw_chip, chip)) for chip in placed]
 
     def _footer(self, scene: Scene, minute: datetime, talking: Tile | None) -> Piece:

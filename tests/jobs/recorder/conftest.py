@@ -133,6 +133,28 @@ def vp8() -> Callable[..., Vp8Source]:
 
 
 @pytest.fixture
+def av1() -> Callable[..., list[bytes]]:
+    """Grey pictures as temporal units, the first a key frame: `av1(width, height, count)`."""
+
+    def make(width: int, height: int, count: int = 2) -> list[bytes]:
+        encoder = av.CodecContext.create("libsvtav1", "w")
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+        encoder.time_base = Fraction(1, 10)
+        encoder.options = {"preset": "13", "svtav1-params": "pred-struct=1:rc=0:lp=1"}
+        units = []
+        for number in range(count):
+            picture = av.VideoFrame(width, height, "yuv420p")
+            picture.pts = number
+            for plane in picture.planes:
+                plane.update(bytes([90]) * plane.buffer_size)
+            units += encoder.encode(picture)
+        units += encoder.encode(None)
+        return [bytes(unit) for unit in units]
+
+    return make
+
+
+@pytest.fixture
 def emoji_font(engine_missing: Callable[[str, str], None]) -> None:
     """Skips where the system has no colour font."""
     if fonts.emoji_file() is None:

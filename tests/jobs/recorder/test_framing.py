@@ -10,6 +10,7 @@ import pytest
 
 from jobs.recorder import layout, speaker_layout
 from jobs.recorder.compositor import Compositor, View
+from jobs.recorder.decoding.local import LocalDecoder
 from jobs.recorder.framing import AUDIO_ONLY, Framing, picture_source
 from jobs.recorder.happenings import Emoji, Notice, Reaction
 from jobs.recorder.inbox import SceneChange
@@ -160,7 +161,13 @@ class Views:
 def test_the_pictures_of_a_recording_follow_its_framing() -> None:
     views = Views()
     line = PictureLine(
-        Frames(), views, frame_rate=20, zero_ns=0, zero_utc=MINUTE, framing=Framing("speaker")
+        Frames(),
+        views,
+        frame_rate=20,
+        zero_ns=0,
+        zero_utc=MINUTE,
+        decoder=LocalDecoder(),
+        framing=Framing("speaker"),
     )
     line.push(SceneChange(0, Scene(TILES, 3)))
     line.push(SpeakingChange(1_500 * MS, "s-cid", True))
@@ -172,7 +179,13 @@ def test_the_pictures_of_a_recording_follow_its_framing() -> None:
 
 def test_screens_that_are_not_shown_are_not_decoded(vp8) -> None:
     line = PictureLine(
-        Frames(), Views(), frame_rate=20, zero_ns=0, zero_utc=MINUTE, framing=Framing("grid")
+        Frames(),
+        Views(),
+        frame_rate=20,
+        zero_ns=0,
+        zero_utc=MINUTE,
+        decoder=LocalDecoder(),
+        framing=Framing("grid"),
     )
     line.push(SceneChange(0, SHARED))
     line.push_screen("screen", "s-bob", vp8().frame(100, 0, key=True))

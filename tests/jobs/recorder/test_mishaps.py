@@ -17,6 +17,7 @@ from foundation.logs import get_logger
 from foundation.shutdown import Shutdown
 from jobs.harness import JobContext, StartFailed
 from jobs.recorder.compositor import Compositor, View
+from jobs.recorder.decoding.local import LocalDecoder
 from jobs.recorder.drawing import chips, painter
 from jobs.recorder.inbox import SceneChange, TrackFrame
 from jobs.recorder.job import RecorderJob, RecordingCutShort
@@ -120,7 +121,14 @@ def test_a_mishap_is_told_once_per_kind_without_the_error_s_words(documented) ->
 def recording(tmp_path: Path, settings) -> Recording:
     settings.directory.mkdir()
     writer = Mp4Writer(settings.directory / PART_NAME, settings)
-    return Recording(writer, Compositor(1280, 720), settings, zero_ns=ZERO_NS, zero_utc=MINUTE)
+    return Recording(
+        writer,
+        Compositor(1280, 720),
+        settings,
+        zero_ns=ZERO_NS,
+        zero_utc=MINUTE,
+        decoder=LocalDecoder(),
+    )
 
 
 def record(recording: Recording, settings, seconds: float) -> Path:
@@ -241,7 +249,14 @@ def test_companions_that_fail_cost_nothing_of_the_recording(
     wished = replace(settings, artifacts="speakers")
     settings.directory.mkdir()
     writer = Mp4Writer(settings.directory / PART_NAME, wished)
-    recording = Recording(writer, Compositor(1280, 720), wished, zero_ns=ZERO_NS, zero_utc=MINUTE)
+    recording = Recording(
+        writer,
+        Compositor(1280, 720),
+        wished,
+        zero_ns=ZERO_NS,
+        zero_utc=MINUTE,
+        decoder=LocalDecoder(),
+    )
     recording.take(SceneChange(ZERO_NS, TWO))
     for frame in audio_frames(0.5, zero_ns=ZERO_NS):
         recording.take(TrackFrame(VOICE, frame))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jobs.recorder.compositor import View
+from jobs.recorder.decoding.local import LocalDecoder
 from jobs.recorder.happenings import Emoji, Reaction
 from jobs.recorder.inbox import SceneChange
 from jobs.recorder.picture_line import PictureLine, SpeakingChange
@@ -55,7 +56,9 @@ def compositor() -> FakeCompositor:
 
 @pytest.fixture
 def line(sink, compositor) -> PictureLine:
-    return PictureLine(sink, compositor, frame_rate=20, zero_ns=ZERO_NS, zero_utc=ZERO_UTC)
+    return PictureLine(
+        sink, compositor, frame_rate=20, zero_ns=ZERO_NS, zero_utc=ZERO_UTC, decoder=LocalDecoder()
+    )
 
 
 def at(ms: float) -> int:

@@ -12,6 +12,7 @@ import pytest
 from callclient.receive.latency import RECORDING
 from callclient.receive.tracks import Codec, EncodedFrame, RemoteTrack, TrackSource
 from jobs.recorder.compositor import Compositor, View
+from jobs.recorder.decoding.local import LocalDecoder
 from jobs.recorder.inbox import Inbox, SceneChange, TrackFrame, TrackOver
 from jobs.recorder.mp4 import Mp4Writer, finish_mp4
 from jobs.recorder.planes import Planes
@@ -36,7 +37,14 @@ def track(source: TrackSource, name: str = "ann") -> RemoteTrack:
 @pytest.fixture
 def recording(tmp_path: Path, settings) -> Recording:
     writer = Mp4Writer(tmp_path / "part.mp4", settings)
-    return Recording(writer, Compositor(1280, 720), settings, zero_ns=ZERO_NS, zero_utc=UTC_ZERO)
+    return Recording(
+        writer,
+        Compositor(1280, 720),
+        settings,
+        zero_ns=ZERO_NS,
+        zero_utc=UTC_ZERO,
+        decoder=LocalDecoder(),
+    )
 
 
 @pytest.fixture
@@ -169,7 +177,9 @@ def test_a_scene_that_was_crowded_out_is_in_the_picture_though_nothing_follows(
     monkeypatch.setattr("jobs.recorder.inbox._CAPACITY", 4)
     views = Views()
     writer = Mp4Writer(tmp_path / "part.mp4", settings)
-    recording = Recording(writer, views, settings, zero_ns=ZERO_NS, zero_utc=UTC_ZERO)
+    recording = Recording(
+        writer, views, settings, zero_ns=ZERO_NS, zero_utc=UTC_ZERO, decoder=LocalDecoder()
+    )
     inbox, voice = Inbox(), track(TrackSource.VOICE)
     loop = RecordingLoop(
         recording,
@@ -204,6 +214,7 @@ def test_the_loop_records_what_was_on_its_way_when_it_was_stopped(
             settings,
             zero_ns=ZERO_NS,
             zero_utc=UTC_ZERO,
+            decoder=LocalDecoder(),
         ),
         inbox,
         interval_s=0.05,
@@ -237,7 +248,12 @@ def test_a_thread_that_stood_still_for_a_minute_loses_no_sound(
     """A disk or an encoder that hangs: everything waits in the inbox, far more than the mixer holds."""
     writer = Mp4Writer(tmp_path / "part.mp4", settings)
     recording = Recording(
-        writer, Compositor(1280, 720), settings, zero_ns=ZERO_NS, zero_utc=UTC_ZERO
+        writer,
+        Compositor(1280, 720),
+        settings,
+        zero_ns=ZERO_NS,
+        zero_utc=UTC_ZERO,
+        decoder=LocalDecoder(),
     )
     inbox, now = Inbox(), ZERO_NS + 62_000_000_000
     monkeypatch.setattr("jobs.recorder.recording.time.monotonic_ns", lambda: now)
@@ -314,6 +330,7 @@ def test_a_host_that_is_too_slow_gets_fewer_pictures_and_says_so(
         settings,
         zero_ns=ZERO_NS,
         zero_utc=UTC_ZERO,
+        decoder=LocalDecoder(),
     )
 
     def spend(ms: int) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 
-import av
 import numpy as np
 
 from callclient.receive.tracks import Codec, EncodedFrame
+from jobs.recorder.decoding.local import LocalDecoder
 from jobs.recorder.screen import ScreenTrack
 
 
@@ -18,7 +17,7 @@ def lumas(track: ScreenTrack, until_ns: int) -> float | None:
 
 
 def test_pictures_come_at_their_time_and_the_newest_wins(vp8) -> None:
-    track, source = ScreenTrack(), vp8()
+    track, source = ScreenTrack(LocalDecoder()), vp8()
     for number, luma in enumerate((50, 100, 200)):
         track.push(source.frame(luma, number * 100, key=number == 0))
     assert track.next_time_ns() == 0
@@ -28,7 +27,7 @@ def test_pictures_come_at_their_time_and_the_newest_wins(vp8) -> None:
 
 
 def test_nothing_is_decoded_before_a_key_frame(vp8) -> None:
-    track, source = ScreenTrack(), vp8()
+    track, source = ScreenTrack(LocalDecoder()), vp8()
     source.frame(50, 0, key=True)  # lost
     track.push(source.frame(60, 1))
     assert track.wants_key_frame
@@ -39,7 +38,7 @@ def test_nothing_is_decoded_before_a_key_frame(vp8) -> None:
 
 
 def test_after_a_loss_the_last_whole_picture_stays_until_a_key_frame(vp8) -> None:
-    track, source = ScreenTrack(), vp8()
+    track, source = ScreenTrack(LocalDecoder()), vp8()
     track.push(source.frame(50, 0, key=True))
     assert abs(lumas(track, 0) - 50) < 6
     source.frame(90, 1)  # lost
@@ -51,7 +50,7 @@ def test_after_a_loss_the_last_whole_picture_stays_until_a_key_frame(vp8) -> Non
 
 
 def test_garbage_is_counted_and_asks_for_a_key_frame(vp8) -> None:
-    track, source = ScreenTrack(), vp8()
+    track, source = ScreenTrack(LocalDecoder()), vp8()
     good = source.frame(50, 0, key=True)
     track.push(good)
     track.push(replace(good, payload=b"\x00" * 40, time_ns=1))
@@ -63,30 +62,20 @@ def test_garbage_is_counted_and_asks_for_a_key_frame(vp8) -> None:
 
 
 def test_pictures_that_wait_are_bounded(vp8) -> None:
-    track, source = ScreenTrack(), vp8(64, 64)
+    track, source = ScreenTrack(LocalDecoder()), vp8(64, 64)
     for number in range(100):
         track.push(source.frame(number, number, key=number == 0))
     assert track.next_time_ns() == 100 - 64
 
 
-def test_a_screen_that_goes_on_in_another_codec_is_decoded_from_its_next_key_frame(vp8) -> None:
-    track = ScreenTrack()
+def test_a_screen_that_goes_on_in_another_codec_is_decoded_from_its_next_key_frame(
+    vp8, av1
+) -> None:
+    track = ScreenTrack(LocalDecoder())
     track.push(vp8().frame(120, 1, key=True))
-    encoder = av.CodecContext.create("libsvtav1", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = 64, 96, "yuv420p"
-    encoder.time_base = Fraction(1, 10)
-    encoder.options = {"preset": "13", "svtav1-params": "pred-struct=1:rc=0:lp=1"}
-    units = []
-    for number in range(2):
-        picture = av.VideoFrame(64, 96, "yuv420p")
-        picture.pts = number
-        for plane in picture.planes:
-            plane.update(bytes([90]) * plane.buffer_size)
-        units += encoder.encode(picture)
-    units += encoder.encode(None)
     key, delta = [
-        EncodedFrame(bytes(unit), 2 + number, 0, number == 0, 0, codec=Codec.AV1)
-        for number, unit in enumerate(units)
+        EncodedFrame(unit, 2 + number, 0, number == 0, 0, codec=Codec.AV1)
+        for number, unit in enumerate(av1(64, 96))
     ]
     track.push(delta)
     assert track.wants_key_frame

@@ -10,6 +10,7 @@ import pytest
 
 from callclient.receive.tracks import EncodedFrame
 from jobs.recorder.compositor import View
+from jobs.recorder.decoding.local import LocalDecoder
 from jobs.recorder.inbox import SceneChange
 from jobs.recorder.picture_line import PictureLine
 from jobs.recorder.scene import Person, Scene, Tile
@@ -43,7 +44,12 @@ def shown() -> Shown:
 @pytest.fixture
 def line(shown) -> PictureLine:
     line = PictureLine(
-        shown, shown, frame_rate=20, zero_ns=0, zero_utc=datetime(2026, 1, 31, tzinfo=UTC)
+        shown,
+        shown,
+        frame_rate=20,
+        zero_ns=0,
+        zero_utc=datetime(2026, 1, 31, tzinfo=UTC),
+        decoder=LocalDecoder(),
     )
     line.push(SceneChange(0, Scene((ANN,), 1, "s-ann")))
     return line

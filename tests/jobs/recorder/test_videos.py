@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from jobs.recorder.decoding.local import LocalDecoder
 from jobs.recorder.scene import Person, Scene, Tile
 from jobs.recorder.videos import Videos
 
@@ -13,7 +14,7 @@ ANN = Tile("s-ann", Person("u-ann", "ann"), False, None, False, 0, camera=True)
 
 @pytest.fixture
 def videos() -> Videos:
-    videos = Videos()
+    videos = Videos(LocalDecoder())
     show(videos, Scene((ANN,), 1))
     return videos
 

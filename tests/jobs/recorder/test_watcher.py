@@ -35,7 +35,9 @@ class Call:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.state = CallState()
         self.inbox = Inbox()
-        self.watcher = CallWatcher(self.state, self.inbox, Source(), tasks, channel_id="c")
+        self.watcher = CallWatcher(
+            self.state, self.inbox, Source(), tasks, channel_id="c", face=bytes
+        )
         self.items: list[object] = []
 
     async def joined(self, *names: str) -> None:
