@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Final
 
+from foundation.files_below import DIRECTORY, open_below
 from offloader.backends.base import Artifact
 from offloader.backends.process_files import LOG_CUT, log_numbers
 from offloader.backends.shim.capped_log import tail_name
@@ -18,8 +21,9 @@ from offloader.errors import BackendError
 
 _CHUNK_BYTES: Final = 256 * 1024
 _MOST_FILES: Final = 1000
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MOST_ENTRIES: Final = 100_000
+_MOST_DIRECTORIES: Final = 16
+"""Our jobs leave dozens of files, two directories deep; what a hostile one leaves is not walked for ever."""
 
 
 class LogFollower:
@@ -58,19 +62,38 @@ class LogFollower:
 
 
 def list_artifacts(data: Path) -> list[Artifact]:
-    """The plain files below `data` with printable names, by name; links and special files are left out."""
+    """The job's own plain files below `data` with printable names, by name; links of either kind and special
+    files are left out, and so is what is more than 16 directories deep."""
     found: list[Artifact] = []
-    for directory, _, names in os.walk(data):
-        for name in names:
-            path = os.path.join(directory, name)
+    with suppress(OSError):
+        _walk(os.open(data, DIRECTORY), "", found, budget=count())
+    return sorted(found, key=lambda artifact: artifact.name)[:_MOST_FILES]
+
+
+def _walk(folder: int, prefix: str, found: list[Artifact], *, budget: Iterator[int]) -> None:
+    """From directory to directory by descriptors, which are closed: no name is looked up twice, so that a job
+    that still runs cannot put a link there in between."""
+    try:
+        for name in os.listdir(folder):
+            if next(budget) >= _MOST_ENTRIES:
+                return
+            shown = f"{prefix}{name}"
             try:
-                status = os.lstat(path)
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode) and shown.count("/") < _MOST_DIRECTORIES:
+                    deeper = os.open(name, DIRECTORY, dir_fd=folder)
+                    _walk(deeper, f"{shown}/", found, budget=budget)
             except OSError:
                 continue  # the job removed it meanwhile
-            shown = os.path.relpath(path, data)
-            if stat.S_ISREG(status.st_mode) and shown.isprintable():
+            if _is_own_file(status) and shown.isprintable():
                 found.append(Artifact(shown, status.st_size, _version(status)))
-    return sorted(found, key=lambda artifact: artifact.name)[:_MOST_FILES]
+    finally:
+        os.close(folder)
+
+
+def _is_own_file(status: os.stat_result) -> bool:
+    """A plain file with no other name: a hard link may be to a file that is none of the job's."""
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def _version(status: os.stat_result) -> str:
@@ -90,23 +113,15 @@ def read_artifact(data: Path, name: str, *, start: int = 0) -> Iterator[bytes]:
 
 
 def _open_below(data: Path, name: str) -> int:
-    """Open part by part, so that no link and no `..` leads anywhere else."""
-    parts = name.split("/")
-    if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise BackendError(f"no file {name!r}")
     try:
-        folder = os.open(data, _DIRECTORY)
+        folder = os.open(data, DIRECTORY)
         try:
-            for part in parts[:-1]:
-                deeper = os.open(part, _DIRECTORY, dir_fd=folder)
-                os.close(folder)
-                folder = deeper
-            file = os.open(parts[-1], _FILE, dir_fd=folder)
+            file = open_below(folder, name)
         finally:
             os.close(folder)
     except OSError as error:
         raise BackendError(f"no file {name!r}: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(file).st_mode):
+    if not _is_own_file(os.fstat(file)):
         os.close(file)
         raise BackendError(f"no file {name!r}")
     return file
