@@ -171,6 +171,13 @@ BACKEND_KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "JOBS_PROCESS_JOBSDIR",
             "Where process jobs keep their files; the default is jobs/ in the service's state directory.",
         ),
+        "jobs.process.user": Key(
+            "str",
+            "",
+            "JOBS_PROCESS_USER",
+            "User of this host whom process jobs run as, when the service is root or has the capabilities to "
+            "change users. Empty: its own user, whose files jobs can read then.",
+        ),
         "jobs.process.models_dir": Key(
             "str",
             "",

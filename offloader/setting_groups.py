@@ -60,6 +60,8 @@ class ProcessSettings:
     cpus: float = 0.0
     """0: no limit."""
     pids: int = 1024
+    user: str = ""
+    """Whom jobs run as; empty: the service's own user."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,7 @@ def _process(reader: Reader) -> ProcessSettings:
         memory_max_bytes=reader.size("jobs.process.memory_max", least=64 << 20, or_zero=True),
         cpus=reader.at_least("jobs.process.cpus", 0),
         pids=int(reader.at_least("jobs.process.pids", 64)),
+        user=reader["jobs.process.user"],
     )
 
 

@@ -16,6 +16,8 @@ from typing import Final
 
 INPUT_VARIABLE: Final = "JOB_INPUT_FILE"
 INPUT_NAME: Final = "input.json"
+OTHERS_NAME: Final = "told"
+"""Where the file is, if the job has another user than the service: a directory that is that user's."""
 INPUT_DIR: Final = "/run/job"
 """In containers: a tmpfs, or a mounted Secret."""
 INPUT_PATH: Final = f"{INPUT_DIR}/{INPUT_NAME}"
@@ -40,15 +42,23 @@ def input_document(variables: Mapping[str, str]) -> bytes:
     return json.dumps(dict(variables), ensure_ascii=False).encode()
 
 
-def write_input(directory: Path, variables: Mapping[str, str]) -> Path:
-    """Put it into the directory of a job that is about to start, which removes it. Blocks. Raises OSError."""
+def write_input(
+    directory: Path, variables: Mapping[str, str], *, owner: tuple[int, int] | None = None
+) -> Path:
+    """Put it into a directory of a job that is about to start, which removes it. Blocks. Raises OSError.
+
+    `owner`: IDs of the user and the group whose it shall be; None: this process's.
+    """
     path = directory / INPUT_NAME
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        if owner is not None:
+            os.fchown(descriptor, *owner)
         file.write(input_document(variables))
     return path
 
 
 def forget_input(directory: Path) -> None:
     """Of a job that has ended, perhaps before it could read its input. Blocks. Raises OSError."""
-    (directory / INPUT_NAME).unlink(missing_ok=True)
+    for place in (directory, directory / OTHERS_NAME):
+        (place / INPUT_NAME).unlink(missing_ok=True)

@@ -75,7 +75,11 @@ class ProcessBackend:
         surroundings: Surroundings | None = None,
         claim_groups: Callable[[GroupLimits], JobGroups] = claim,
     ) -> None:
-        """`claim_groups`: how to come by control groups; raises NotDelegated where there are none."""
+        """`claim_groups`: how to come by control groups; raises NotDelegated where there are none.
+
+        Raises:
+            BackendError: jobs cannot have the user that the settings name.
+        """
         self._settings = settings
         self._claim_groups = claim_groups
         self._claimed = False
@@ -312,14 +316,13 @@ class ProcessBackend:
         except OSError as error:
             text = f"jobs.process.jobs_dir: cannot make {self._settings.jobs_dir}: {error.strerror}"
             raise BackendError(text) from error
+        self._launcher.open_way()
         if not self._claimed:
             self._claimed = True
             self._take_groups()
         for directory in self._settings.jobs_dir.iterdir():
             if JOB_ID.fullmatch(directory.name) and directory.is_dir():
-                files = read_shim_file(directory)
-                identity = files.shim if files is not None else NOBODY
-                found[directory.name] = process_workload(directory, identity)
+                found[directory.name] = process_workload(directory, _shim_in(directory))
         return found
 
     def _take_groups(self) -> None:
@@ -337,10 +340,12 @@ class ProcessBackend:
         log.info("jobs.groups", controllers=sorted(groups.controllers), removed=groups.sweep())
         jobs_dir = self._settings.jobs_dir
         for path in (*jobs_dir.glob("*/shim.json"), *jobs_dir.glob("*/salvage-*/shim.json")):
-            files = read_shim_file(path.parent)
-            if files is None or files.group is None or files.child is None or not files.child.alive:
-                continue
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, BackendError):
+                files = read_shim_file(path.parent)
+                if files is None or files.group is None or files.child is None:
+                    continue
+                if not files.child.alive:
+                    continue
                 nice = os.getpriority(os.PRIO_PROCESS, files.child.pid)
                 groups.restrict(files.group, cpu_priority.at_nice(files.job_type, nice))
 
@@ -352,3 +357,12 @@ class ProcessBackend:
                 gone = True
             if gone:
                 self._own_shims.discard(pid)
+
+
+def _shim_in(directory: Path) -> ProcessIdentity:
+    """One that a later release has made is found as well: looking at it says what is to be done."""
+    try:
+        files = read_shim_file(directory)
+    except BackendError:
+        return NOBODY
+    return files.shim if files is not None else NOBODY

@@ -17,13 +17,20 @@ from offloader.backends import cpu_priority, shim
 from offloader.backends.base import LaunchRequest
 from offloader.backends.cgroup import JobGroups
 from offloader.backends.cpu_priority import CpuPriority
-from offloader.backends.own_input import INPUT_VARIABLE, forget_input, is_own_command, write_input
+from offloader.backends.own_input import (
+    INPUT_VARIABLE,
+    OTHERS_NAME,
+    forget_input,
+    is_own_command,
+    write_input,
+)
 from offloader.backends.process_files import ProcessIdentity, read_shim_file, remove_tree
+from offloader.backends.process_user import PASSAGE, JobUser
 from offloader.backends.shim.process_table import boot_id, start_ticks
 from offloader.backends.surroundings import Surroundings
 from offloader.errors import FilesGone, LaunchFailed, WorkloadBusy
 from offloader.models import JobType
-from offloader.settings import ProcessSettings
+from offloader.settings import JobsSettings, ProcessSettings
 
 _SHIM_PATH: Final = os.path.dirname(os.path.abspath(shim.__file__))
 _INHERITED: Final = ("PATH", "LANG", "TZ", "HOME", "SSL_CERT_FILE")
@@ -42,11 +49,23 @@ class Launcher:
         environ: Mapping[str, str],
         surroundings: Surroundings | None = None,
     ) -> None:
+        """Raises BackendError: jobs cannot have the user that the settings name."""
         self._settings = settings
         self._surroundings = surroundings
         self._inherited = {name: environ[name] for name in _INHERITED if name in environ}
+        self._user = JobUser.named(settings.user) if settings.user else None
         self.groups: JobGroups | None = None
         """Where jobs get control groups of their own; None: nowhere."""
+
+    def retune(self, jobs: JobsSettings) -> None:
+        """From now on, jobs are launched by these."""
+        if self._surroundings is not None:
+            self._surroundings.network = jobs.network
+
+    def trust(self, ca: bytes) -> None:
+        """The content of jobs.ca_cert_file, from now on."""
+        if self._surroundings is not None:
+            self._surroundings.good_ca = ca
 
     def launch(
         self, request: LaunchRequest, variables: Mapping[str, str]
@@ -57,7 +76,12 @@ class Launcher:
             LaunchFailed: nothing was started and nothing is left behind.
         """
         directory = self._settings.jobs_dir / request.job_id
-        _make(directory / "data")
+        _make(directory)
+        try:
+            self._make_data(directory)
+        except LaunchFailed:
+            remove_tree(directory)
+            raise
         shim = self._start(
             directory,
             job_id=request.job_id,
@@ -96,10 +120,9 @@ class Launcher:
             WorkloadBusy: an earlier attempt runs still.
         """
         job_directory = self._settings.jobs_dir / job_id
-        try:
-            (job_directory / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise LaunchFailed(f"cannot make {job_directory}: {error.strerror}") from error
+        if not (job_directory / "data").is_dir():
+            _make(job_directory, exist_ok=True)
+            self._make_data(job_directory)
         arguments = ["rescue", result]
         return job_directory, self._start_within(job_directory, arguments, job_type, variables)
 
@@ -115,6 +138,23 @@ class Launcher:
         if not (job_directory / "data").is_dir():
             raise LaunchFailed(f"{job_directory}: nothing of the job is left")
         return self._start_within(job_directory, ["retranscribe"], job_type, variables)
+
+    def open_way(self) -> None:
+        """Let the jobs' user pass to `jobs_dir`. Raises BackendError: a directory above is closed."""
+        if self._user is not None:
+            self._user.check_way(self._settings.jobs_dir)
+
+    def _make_data(self, job_directory: Path) -> None:
+        """The job's own directory."""
+        data = job_directory / "data"
+        try:
+            if self._user is None:
+                data.mkdir(mode=0o700)
+            else:
+                self._user.make_directory(data)
+                job_directory.chmod(PASSAGE)
+        except OSError as error:
+            raise LaunchFailed(f"cannot make {data}: {error.strerror}") from error
 
     def _start_within(
         self,
@@ -169,18 +209,22 @@ class Launcher:
             "nice": priority.nice,
             **self._group_options(directory, priority),
         }
-        arguments = [sys.executable, "-I", "-S", _SHIM_PATH, json.dumps(options)]
-        if self._surroundings is not None:
-            ca_file = self._surroundings.network.ca_cert_file
-            ca_path = str(ca_file) if ca_file is not None else None
-            variables = self._surroundings.variables(variables, ca_path=ca_path)
-            variables |= self._surroundings.copies() | self._surroundings.tracing()
         environment = self.fixed_variables(job_type, data_dir)
         try:
+            # Of an earlier configuration's user, perhaps: whose files they are can work on them.
+            user = JobUser.owner_of(data_dir)
+            if user is not None:
+                environment["HOME"] = user.home
+                options |= {"uid": user.uid, "gid": user.gid}
+                directory.chmod(PASSAGE)
+            if (around := self._surroundings) is not None:
+                variables = around.variables(variables, ca_path=_ca_path(around, directory, user))
+                variables |= around.copies() | around.tracing()
             if is_own_command(command):
-                environment[INPUT_VARIABLE] = str(write_input(directory, variables))
+                environment[INPUT_VARIABLE] = str(_tell(directory, variables, user))
             else:
                 environment = {**variables, **environment}
+            arguments = [sys.executable, "-I", "-S", _SHIM_PATH, json.dumps(options)]
             pid = _spawn_shim([*arguments, *command], environment, directory)
         except (OSError, ValueError) as error:
             remove_tree(directory)
@@ -243,12 +287,33 @@ def _runs(directory: Path) -> bool:
     return files.shim.alive or (files.child is not None and files.child.alive)
 
 
-def _make(directory: Path) -> None:
+def _ca_path(around: Surroundings, directory: Path, user: JobUser | None) -> str | None:
+    """Where the job finds the CA file: what was good when it was started stays its own."""
+    file = around.network.ca_cert_file
+    if file is None or around.good_ca is None:
+        return None if file is None else str(file)
+    own = directory / "ca.pem"
+    descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as copy:
+        copy.write(around.good_ca)
+        if user is not None:
+            os.fchown(descriptor, user.uid, user.gid)
+    return str(own)
+
+
+def _make(directory: Path, *, exist_ok: bool = False) -> None:
     try:
-        directory.mkdir(mode=0o700, parents=True)
-        directory.parent.chmod(0o700)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=exist_ok)
     except OSError as error:
         raise LaunchFailed(f"cannot make {directory}: {error.strerror}") from error
+
+
+def _tell(directory: Path, variables: Mapping[str, str], user: JobUser | None) -> Path:
+    """The file with a job's input. Raises OSError."""
+    if user is None:
+        return write_input(directory, variables)
+    own = user.make_directory(directory / OTHERS_NAME)
+    return write_input(own, variables, owner=(user.uid, user.gid))
 
 
 def _spawn_shim(command: list[str], environment: Mapping[str, str], directory: Path) -> int:
