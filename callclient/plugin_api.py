@@ -299,7 +299,7 @@ def _decode(response: httpx.Response) -> Any:
     """JSON whatever the content type says (trap 52)."""
     try:
         return response.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(
             f"{response.request.method} {response.request.url.path}: the answer is not JSON",
             status=response.status_code,
@@ -310,7 +310,7 @@ def _decode(response: httpx.Response) -> Any:
 def _reason(response: httpx.Response) -> str:
     try:
         value = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return response.text[:200]
     message = value.get("message") if isinstance(value, dict) else None
     return str(message or "")[:200]

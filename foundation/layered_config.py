@@ -18,6 +18,8 @@ Kind = Literal["str", "bool", "int", "float", "size", "list", "table", "any"]
 
 _TRUE: Final = frozenset({"1", "t", "true"})
 _FALSE: Final = frozenset({"0", "f", "false"})
+_LARGEST_NUMBER: Final = 2**63 - 1
+"""As of TOML's integers."""
 _WANTED: Final = {
     "str": "a text",
     "bool": "true or false",
@@ -133,7 +135,7 @@ def read_layers(
             try:
                 values[name] = text if text in key.words else _parse(text, key.kind)
                 sources[name] = key.env
-            except ValueError:
+            except (ValueError, RecursionError):
                 problems.append(_wrong_in_environment(name, key, text))
     unknown = tuple(name for name in flat if name not in keys and name not in groups)
     return LayeredConfig(values, unknown, sources, found, tuple(problems))
@@ -144,7 +146,8 @@ def _read_file(path: Path | None, problems: list[Problem]) -> tuple[dict[str, An
         if path is None or not path.exists():
             return {}, False
         return tomllib.loads(path.read_text(encoding="utf-8")), True
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # Of TOML or of UTF-8; also a number of thousands of digits, or lists in lists without end.
         text = f"not a TOML file: {error}"
     except OSError as error:
         text = f"cannot be read: {error.strerror}"
@@ -190,7 +193,12 @@ def _fits(value: Any, key: Key) -> bool:
     if isinstance(value, str) and value in key.words:
         return True
     wrong_bool = isinstance(value, bool) and key.kind in ("int", "float", "size")
-    return not wrong_bool and isinstance(value, accepted[key.kind])
+    return not wrong_bool and isinstance(value, accepted[key.kind]) and _is_usable(value)
+
+
+def _is_usable(value: Any) -> bool:
+    """No whole number that no sum with a fraction can take."""
+    return not isinstance(value, int) or -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER
 
 
 def _parse(text: str, kind: Kind) -> Any:
@@ -200,7 +208,10 @@ def _parse(text: str, kind: Kind) -> Any:
         case "int":
             if not re.fullmatch(r"[+-]?\d+", text):
                 raise ValueError(text)
-            return int(text)
+            number = int(text)
+            if not _is_usable(number):
+                raise ValueError(text)
+            return number
         case "float":
             return float(text)
         case "bool":

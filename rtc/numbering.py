@@ -90,9 +90,11 @@ class Numbering:
         known = {*capabilities.audio_extensions, *capabilities.video_extensions}
         for uri, number in offered.items():
             # Also those that we have for the other kind only: ids hold for the whole bundle.
+            if number not in _EXTENSION_IDS:
+                continue  # nothing of ours comes near, and offer after offer may name others
             if uri not in known:
                 self._foreign_ids.add(number)
-            elif number in _EXTENSION_IDS:
+            else:
                 self._extension_ids[uri] = number
         return {
             uri: offered[uri]

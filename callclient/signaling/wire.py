@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +13,7 @@ MAX_FRAME_BYTES = 8192
 """The server closes the connection on a larger client frame."""
 MAX_PACKED_SDP_BYTES = MAX_FRAME_BYTES - 128
 """What is left of it for a deflated description."""
+_INT64 = 2**63
 
 
 class WireError(ValueError):
@@ -68,10 +68,11 @@ class WireReply:
 
 
 def whole_number(value: object) -> int:
-    """A JSON number as a whole one; 0 for everything else, NaN and infinity too."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A JSON number as a whole one; 0 for everything else, also for what Go's int64 does not hold: no server
+    means that, and sums with fractions would fail."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
-    return int(value)
+    return int(value) if -_INT64 <= value < _INT64 else 0  # NaN is neither
 
 
 def parse_frame(frame: str | bytes) -> WireEvent | WireReply | None:

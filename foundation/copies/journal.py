@@ -131,7 +131,7 @@ def outline(start: bytes) -> Outline:
         return Outline(pieces, gone, int(header["previous"]))
     except JournalError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise JournalError("its head cannot be read") from error
 
 

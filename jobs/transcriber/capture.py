@@ -278,15 +278,15 @@ def _read_index(path: Path) -> tuple[TrackIdentity, list[_Run]]:
     try:
         head = json.loads(lines[0])
         identity = TrackIdentity(head["track_id"], head["session_id"], head["user_id"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: the first line does not describe a capture") from error
     runs: list[_Run] = []
     for line in lines[1:]:
         try:
             granule, call_ns, offset_bytes, *marks = json.loads(line)
             lost_ns, repairs = marks or (0, False)
-        except (ValueError, TypeError):
+            place = (int(granule), int(call_ns), int(offset_bytes))
+            runs.append(_Run(*place, marks=(int(lost_ns), bool(repairs))))
+        except (ValueError, TypeError, OverflowError, RecursionError):
             break  # the last line may be cut off
-        place = (int(granule), int(call_ns), int(offset_bytes))
-        runs.append(_Run(*place, marks=(int(lost_ns), bool(repairs))))
     return identity, runs

@@ -100,3 +100,10 @@ def test_a_frame_that_is_no_object_is_an_error(frame: str | bytes, documented) -
     with pytest.raises(WireError) as refused:
         wire.parse_frame(frame)
     documented.marked(str(refused.value))
+
+
+def test_numbers_are_read_as_far_as_the_server_can_mean_them() -> None:
+    assert wire.whole_number(2**63 - 1) == 2**63 - 1
+    assert wire.whole_number(-1.9) == -1
+    for nothing in (10**400, -(10**400), 1e300, float("inf"), float("nan"), True, "1", None):
+        assert wire.whole_number(nothing) == 0

@@ -64,6 +64,10 @@ def test_lists_come_as_json_or_with_commas() -> None:
         ("", {"API_TLS": ""}, "API_TLS='': should be true or false"),
         ("", {"JOBS_SECRET": "hunter2"}, r"JOBS_SECRET=\*\*\*: should be"),
         ("[jobs", {}, "not a TOML file"),
+        ("[jobs]\nlimit = " + "9" * 5000, {}, "not a TOML file"),
+        ("[jobs]\nlimit = " + "[" * 5000, {}, "not a TOML file"),
+        ("[jobs]\nlimit = " + "9" * 400, {}, "jobs.limit = 9+: should be a whole number"),
+        ("", {"JOBS_LIMIT": "-" + "9" * 400}, "JOBS_LIMIT='-9+': should be a whole number"),
     ],
 )
 def test_errors_name_source_key_value_and_form(

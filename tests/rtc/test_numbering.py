@@ -72,3 +72,10 @@ def test_an_id_that_the_one_byte_form_has_not_is_not_adopted(number: int) -> Non
     numbering = Numbering(CAPABILITIES)
     assert numbering.adopt_extensions("audio", {LEVEL: number}) == {}
     assert numbering.extensions("audio")[LEVEL] == 1
+
+
+def test_ids_of_offer_after_offer_are_not_kept() -> None:
+    numbering = Numbering(CAPABILITIES)
+    for offer in range(100):
+        numbering.adopt_extensions("audio", {f"urn:{n}": 100 * offer + n for n in range(100)})
+    assert len(numbering._foreign_ids) <= 14

@@ -110,7 +110,7 @@ def end_note(job: Thing) -> Observation | None:
             stopped_at=datetime.fromisoformat(stopped) if stopped else None,
             detail=str(note.get("detail") or ""),
         )
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None  # somebody else's text
 
 

@@ -105,7 +105,7 @@ def json_mapping(data: bytes) -> Mapping[str, Any]:
     """Empty for anything else."""
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, Mapping) else {}
 

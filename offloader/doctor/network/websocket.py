@@ -23,6 +23,8 @@ _PATH: Final = "/api/v4/websocket"
 _HELLO_S: Final = 5.0
 """The server drops who has not said who he is by then."""
 _SLOW_HELLO_S: Final = 2.0
+_LATEST_MS: Final = 2**53
+"""Since 1970: what JSON's numbers can say to the millisecond."""
 _STRIPPED: Final = frozenset({200, 400, 404, 405, 426, 501})
 """What Mattermost or a proxy answers to a request that has lost its Upgrade header."""
 _NGINX: Final = (
@@ -83,7 +85,7 @@ async def _greeted(way: Way, opened: ClientConnection, token: str) -> list[Findi
     except (TimeoutError, websockets.ConnectionClosed):
         return [await _no_hello(way, token)]
     took_s = time.monotonic() - began_s
-    version = str(hello.get("data", {}).get("server_version", ""))
+    version = str(_data(hello).get("server_version", ""))
     value = f"after {took_s * 1000:.0f} ms"
     found = [
         warning(
@@ -109,19 +111,24 @@ async def _clock(opened: ClientConnection) -> list[Finding]:
             came_s = time.time()
     except (TimeoutError, websockets.ConnectionClosed):
         return []
-    told = pong.get("data", {}).get("server_time")
-    if not isinstance(told, int | float):
+    told = _data(pong).get("server_time")
+    if not isinstance(told, int | float) or not 0 < told < _LATEST_MS:
         return []
     offset_s = told / 1000 - (sent_s + came_s) / 2
     found = clock_finding(offset_s, (came_s - sent_s) / 2, "server_time")
     return [found] if found.verdict is not Verdict.OK else []
 
 
+def _data(frame: dict[str, Any]) -> dict[str, Any]:
+    data = frame.get("data")
+    return data if isinstance(data, dict) else {}
+
+
 async def _event(opened: ClientConnection, wanted: Any) -> dict[str, Any]:
     while True:
         try:
             frame = json.loads(await opened.recv())
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(frame, dict) and wanted(frame):
             return frame
