@@ -31,7 +31,8 @@ class ClientAdmin:
         try:
             key_hash = await in_pool(lambda: hash_key(key))
             mark = self._auth.mark(client_id, key)
-            await self._store.put(client_id, key_hash, registration=mark)
+            former = self._auth.former_marks(client_id, key)
+            await self._store.put(client_id, key_hash, registration=mark, former=former)
         except ClientExists:
             text = f"client {client_id} is registered already: rotate gives it another key"
             raise AuthError(409, text) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -71,6 +71,7 @@ class ClientAuth:
         self_register_on_basic: bool = False,
         local_admin_key: str = "",
         mark: Callable[[str, str], str] | None = None,
+        former_marks: Callable[[str, str], Sequence[str]] | None = None,
         narrowing: SelfRegistration | None = None,
     ) -> None:
         """`self_register_on_basic`: an unknown client's first Basic request registers it.
@@ -78,7 +79,8 @@ class ClientAuth:
         `local_admin_key`: a random key of this process that makes the admin whatever the settings say;
         empty: there is none.
         `mark`: a hash of client id and key that nobody can make without a secret of the service; None:
-        nothing here belongs to registrations. `narrowing`: of self-registration.
+        nothing here belongs to registrations. `former_marks`: the same by older secrets, which count as well.
+        `narrowing`: of self-registration.
         """
         self._store = store
         self._sessions = sessions
@@ -91,6 +93,7 @@ class ClientAuth:
         self._verified = VerifiedKeys(store=store, clock=clock)
         self._recent = RecentClients(store=store, clock=clock)
         self._mark = mark
+        self._former_marks = former_marks
         self._narrowing = narrowing or SelfRegistration()
         self._turns = HashingTurns(at_once=AT_ONCE, waiting_each=_WAITING_EACH)
         self._failures = Failures(clock=clock, slowed_each=_WAITING_EACH)
@@ -99,6 +102,10 @@ class ClientAuth:
     def has_admin(self) -> bool:
         """Is there a key that makes somebody the admin?"""
         return any(self._admin_keys)
+
+    def narrow(self, narrowing: SelfRegistration) -> None:
+        """Whose self-registration is accepted from now on."""
+        self._narrowing = narrowing
 
     async def authenticate(
         self, authorization: str | None, *, may_register: bool = True
@@ -139,6 +146,10 @@ class ClientAuth:
     def mark(self, client_id: str, key: str) -> str:
         """Of the registration of this id with this key; empty where nothing belongs to registrations."""
         return "" if self._mark is None else self._mark(client_id, key)
+
+    def former_marks(self, client_id: str, key: str) -> Sequence[str]:
+        """What `mark` would have been under older secrets of the service."""
+        return () if self._former_marks is None else self._former_marks(client_id, key)
 
     async def check_may_register(self, authorization: str | None) -> None:
         """What `register` refuses before it looks at the body."""
@@ -252,7 +263,12 @@ class ClientAuth:
         key_hash = await self._slowly(lambda: hash_key(key))
         client = StoredClient(key_hash, self.mark(client_id, key))
         try:
-            await self._store.put(client_id, key_hash, registration=client.registration)
+            await self._store.put(
+                client_id,
+                key_hash,
+                registration=client.registration,
+                former=self.former_marks(client_id, key),
+            )
         except ClientExists:
             raise _RegistrationError("already registered") from None
         self._recent.forget(client_id)
@@ -272,8 +288,9 @@ class ClientAuth:
     ) -> StoredClient | None:
         """`client` as it is stored now if the key is its own, else None."""
         mark = self.mark(client_id, key)
-        if mark and hmac.compare_digest(mark, client.registration):
-            return client
+        for known in (mark, *self.former_marks(client_id, key)):
+            if known and hmac.compare_digest(known, client.registration):
+                return client
         self._check_room()
         if not await self._slowly(lambda: verify_key(client.key_hash, key)):
             return None

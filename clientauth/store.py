@@ -39,8 +39,16 @@ class ClientStore(Protocol):
     async def find(self, client_id: str) -> StoredClient | None:
         """Hash and registration, as they belong together; None for an unknown client."""
 
-    async def put(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
-        """Add a client. Raises ClientExists; of several concurrent puts exactly one wins."""
+    async def put(
+        self,
+        client_id: str,
+        key_hash: str,
+        *,
+        registration: str = "",
+        former: Sequence[str] = (),
+    ) -> None:
+        """Add a client; what is marked with one of `former` is its own, too. Raises ClientExists; of several
+        concurrent puts exactly one wins."""
 
     async def replace(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
         """Give a client another key; what its registration owns goes over to the new mark. Raises
@@ -70,7 +78,14 @@ class MemoryClientStore:
     async def find(self, client_id: str) -> StoredClient | None:
         return self._clients.get(client_id)
 
-    async def put(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
+    async def put(
+        self,
+        client_id: str,
+        key_hash: str,
+        *,
+        registration: str = "",
+        former: Sequence[str] = (),
+    ) -> None:
         if client_id in self._clients:
             raise ClientExists(client_id)
         self._clients[client_id] = StoredClient(key_hash, registration)
@@ -111,7 +126,14 @@ class FileClientStore:
         key_hash = await self.get(client_id)
         return None if key_hash is None else StoredClient(key_hash)
 
-    async def put(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
+    async def put(
+        self,
+        client_id: str,
+        key_hash: str,
+        *,
+        registration: str = "",
+        former: Sequence[str] = (),
+    ) -> None:
         async with self._lock:
             hashes = await self._load()
             if client_id in hashes:

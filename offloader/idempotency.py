@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -38,8 +38,16 @@ class Repeats:
         self._running: dict[tuple[str, str, str], _Running] = {}
         """By client, registration and key."""
 
-    async def once(self, key: str, job: Job, create: Callable[[], Awaitable[Job]]) -> Job:
-        """The job of this key, as it was answered first: `create()`, or an earlier request's.
+    async def once(
+        self,
+        key: str,
+        job: Job,
+        create: Callable[[], Awaitable[Job]],
+        *,
+        former: Sequence[str] = (),
+    ) -> Job:
+        """The job of this key, as it was answered first: `create()`, or an earlier request's. `former`: what
+        the job's `wish_hash` would be under older secret keys.
 
         Raises:
             IdempotencyMismatch: the earlier request asked for something else.
@@ -48,12 +56,12 @@ class Repeats:
         slot = (job.client_id, job.registration, key)
         running = self._running.get(slot)
         if running is not None:
-            _check_same(running.job, job)
+            _check_same(running.job, job, former)
             return await asyncio.shield(running.answer)
         answer: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
         self._running[slot] = _Running(job, answer)
         try:
-            created = await self._first((job.client_id, key), job, create)
+            created = await self._first((job.client_id, key), job, create, former)
         except BaseException as error:
             ending = CreationFailed("the service is shutting down")
             answer.set_exception(error if isinstance(error, Exception) else ending)
@@ -66,7 +74,11 @@ class Repeats:
             del self._running[slot]
 
     async def _first(
-        self, slot: tuple[str, str], job: Job, create: Callable[[], Awaitable[Job]]
+        self,
+        slot: tuple[str, str],
+        job: Job,
+        create: Callable[[], Awaitable[Job]],
+        former: Sequence[str],
     ) -> Job:
         give_up_s = asyncio.get_running_loop().time() + _PATIENCE_S
         while (bound := await self._answers.remember_answer(*slot, job.id)) != job.id:
@@ -75,7 +87,7 @@ class Repeats:
             if earlier is not None and earlier.registration not in (job.registration, UNMARKED):
                 late = True  # somebody else's, who had this name
             elif earlier is not None and (late or earlier.state is not JobState.PENDING):
-                _check_same(earlier, job)
+                _check_same(earlier, job, former)
                 if earlier.stop_reason is not StopReason.START_FAILED:
                     return replace(earlier, stopped_at=None, output_data={})
                 late = True
@@ -91,9 +103,11 @@ class Repeats:
             raise
 
 
-def _check_same(earlier: Job, now: Job) -> None:
+def _check_same(earlier: Job, now: Job, former: Sequence[str]) -> None:
     if earlier.wish_hash and now.wish_hash:
-        same = hmac.compare_digest(earlier.wish_hash, now.wish_hash)
+        same = any(
+            hmac.compare_digest(earlier.wish_hash, each) for each in (now.wish_hash, *former)
+        )
     else:  # stored by an earlier release; the trace that a job is part of is its first request's
         same = _comparable(earlier) == _comparable(now)
     if not same:

@@ -76,8 +76,8 @@ class JobService:
         former_hashes: Callable[[str], Sequence[str]] | None = None,
     ) -> None:
         """`answers` None: repeated requests are known to this process only. `lost` None: there are no
-        copies. `removal` None: no tokens are kept. `keyed_hash`: by which repeated requests are compared, secrets included; None: without.
-        `former_hashes`: the same by older secret keys."""
+        copies. `removal` None: no tokens are kept. `keyed_hash`: by which repeated requests are compared,
+        secrets included; None: without. `former_hashes`: the same by older secret keys."""
         self._settings = settings
         self._store = store
         self._backend = backend

@@ -26,7 +26,6 @@ from jobs.transcriber.listening import UtteranceEnded
 from jobs.transcriber.tasks_door import TasksDoor
 from jobs.transcriber.track_bundle import TrackTask
 from jobs.transcriber.transcript import Segment, TranscriptBacklog
-from offloader.backends.remote.wire import door_key
 from offloader.store.secret_key import Cipher
 from offloader.worker.transcribing_owner import job_token
 from testbed.brokers import free_port
@@ -189,7 +188,7 @@ class TrackSite:
 
     @property
     def _token(self) -> str:
-        return job_token(door_key(Cipher(self._secret_key)), _JOB_ID)
+        return job_token(Cipher(self._secret_key), _JOB_ID)
 
     async def _start_worker(self, name: str, *, transcribe_slots: int) -> None:
         port = free_port()

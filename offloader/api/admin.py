@@ -15,7 +15,7 @@ from foundation.clock import epoch_ms
 from foundation.logs import get_logger
 from offloader.administration import Administration, ServiceStatus
 from offloader.api.bodies import read_model
-from offloader.api.deps import client_of
+from offloader.api.deps import admin_of
 from offloader.api.errors import Refused, json_document
 from offloader.audit import about
 from offloader.models import Job
@@ -44,15 +44,7 @@ def admin_router(
     """`/admin/…`; 403 for everybody else, 401 for who is nobody. `adopt_jobs`: gives a client what earlier
     registrations of its name left; raises ClientUnknown."""
     router = APIRouter(prefix="/admin")
-    known = client_of(auth, may_register=False)
-
-    async def admin(request: Request) -> Identity:
-        identity = await known(request)
-        if not identity.admin:
-            raise Refused(403, "only the admin may do that")
-        return identity
-
-    Admin = Annotated[Identity, Depends(admin)]
+    Admin = Annotated[Identity, Depends(admin_of(auth))]
 
     async def client_in(request: Request) -> ClientRequest:
         wanted = await read_model(request, ClientRequest)

@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import Request
 
 from clientauth.service import ClientAuth, Identity
-from offloader.api.errors import BadRequest
+from offloader.api.errors import BadRequest, Refused
 from offloader.errors import JobNotFound
 from offloader.models import JOB_ID
 
@@ -24,6 +24,19 @@ def client_of(auth: ClientAuth, *, may_register: bool) -> Callable[[Request], Aw
         return await auth.authenticate(authorization, may_register=may_register)
 
     return client
+
+
+def admin_of(auth: ClientAuth) -> Callable[[Request], Awaitable[Identity]]:
+    """A dependency: the admin; 403 for everybody else, 401 for who is nobody."""
+    known = client_of(auth, may_register=False)
+
+    async def admin(request: Request) -> Identity:
+        identity = await known(request)
+        if not identity.admin:
+            raise Refused(403, "only the admin may do that")
+        return identity
+
+    return admin
 
 
 async def known_id(job_id: str) -> str:

@@ -14,7 +14,7 @@ from offloader.api.deps import known_id
 from offloader.api.errors import BadRequest, Refused
 from offloader.backends.celery.board import Claim, LaunchBoard
 from offloader.backends.remote.wire import WireError, workload_of
-from offloader.bearer import is_bearer_of
+from offloader.bearer import bearer_token
 from offloader.models import Workload
 
 _REFUSALS = {
@@ -28,7 +28,9 @@ class GivesJobsOut(Protocol):
     """A backend whose workers come and claim what it launches."""
 
     board: LaunchBoard
-    door_key: str
+
+    def opens(self, token: str) -> bool:
+        """Whether `token` is the door key of service and workers."""
 
 
 def launch_router(backend: GivesJobsOut) -> APIRouter:
@@ -37,7 +39,7 @@ def launch_router(backend: GivesJobsOut) -> APIRouter:
     board = backend.board
 
     async def worker(request: Request) -> None:
-        if not is_bearer_of(request.headers.get("authorization"), backend.door_key):
+        if not backend.opens(bearer_token(request.headers.get("authorization"))):
             raise Refused(401, "the worker has another secret key than this service, or sent none")
 
     JobId = Annotated[str, Depends(known_id)]

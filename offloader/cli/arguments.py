@@ -62,15 +62,17 @@ class _Group:
         group = commands.add_parser(name, help=text, description=text)
         self._commands = group.add_subparsers(dest="action", metavar="COMMAND", required=True)
 
-    def add(self, name: str, function: str, text: str) -> argparse.ArgumentParser:
-        """`function` is the name in the module of the group."""
+    def add(
+        self, name: str, function: str, text: str, *, module: str = ""
+    ) -> argparse.ArgumentParser:
+        """`function` is the name in the module of the group, or in `module`."""
         command = self._commands.add_parser(name, help=text, description=text)
         _add_common(command)
         if self._name in ("config", "models", "notify", "audit", "store"):
             command.set_defaults(run=_locally(self._name, function))
         else:
             _add_door(command)
-            command.set_defaults(run=_at_the_service(self._name, function))
+            command.set_defaults(run=_at_the_service(module or self._name, function))
         return command
 
 
@@ -93,6 +95,11 @@ def _add_jobs(group: _Group) -> None:
     _add_id(command)
     command.add_argument("name", nargs="*", metavar="NAME", help="a file to fetch")
     command.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to (here)")
+    command = group.add(
+        "verify", "verify", "are the files that jobs kept still what they wrote", module="verify"
+    )
+    command.add_argument("id", nargs="?", metavar="JOB")
+    command.add_argument("--all", action="store_true", help="every job that has kept files")
     command = group.add("republish", "republish", "try now to publish what a job could not")
     _add_id(command)
     command.add_argument(

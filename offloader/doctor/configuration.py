@@ -13,7 +13,7 @@ from offloader.setting_files import unusable_files
 from offloader.setting_keys import KEYS
 from offloader.setting_values import split_address
 from offloader.settings import SHORT_KEY, Settings
-from offloader.store.secret_key import VARIABLE
+from offloader.store.key_place import VARIABLE
 
 _UNIT_ENVIRONMENT: Final = "etc/default/calls-offloader"
 _SHORT_GRACE_S: Final = 60.0

@@ -17,8 +17,8 @@ from offloader.doctor.machine import existing, mount_of, of_another_user, owner_
 from offloader.doctor.step import Context, Step, aside
 from offloader.settings import SWEPT
 from offloader.store import sqlite_file
+from offloader.store.key_place import VARIABLE
 from offloader.store.migrate import HEAD
-from offloader.store.secret_key import VARIABLE
 
 _WHAT: Final = "store.data_source"
 _LITTLE_BYTES: Final = 256 << 20

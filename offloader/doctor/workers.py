@@ -15,7 +15,7 @@ from offloader.doctor.step import Context, Step
 from offloader.errors import BackendError, StoreError
 from offloader.models import JobType
 from offloader.settings import default_state_dir
-from offloader.store.secret_key import shared_cipher
+from offloader.store.key_place import shared_cipher
 from offloader.store.sqlite_file import file_of, key_file_of
 from offloader.version import BUILD_VERSION
 

@@ -44,6 +44,7 @@ class Lock(IntEnum):
     ADMIT = 4545_0002
     LOGIN = 4545_0003
     KEYS = 4545_0005
+    DELIVER = 4545_0006
 
 
 class Database:

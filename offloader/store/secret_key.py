@@ -1,16 +1,17 @@
-"""The key under which the jobs' tokens are stored, and what it does.
+"""The keys under which the jobs' tokens are stored, and what they do.
 
-AES-256-GCM. Each token is bound to its job, client and site: moved to another row it cannot be read.
+AES-256-GCM. Each token is bound to its job, client and site: moved to another row it cannot be read. There
+may be several keys, the newest first: that one encrypts, any of them opens, so that keys can be changed while
+replicas and workers run (docs/operations.md, ADR 20).
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
-import os
+import re
 import secrets
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -18,26 +19,26 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
-from foundation.logs import get_logger
-from offloader.errors import StoreError
-
-VARIABLE: Final = "OFFLOADER_SECRET_KEY"
-_SHORTEST: Final = 32
+SHORTEST: Final = 32
+"""Characters of a key."""
+MOST_KEYS: Final = 8
+"""Each message is sealed with each of them."""
 _FORM: Final = b"\x01"
 """What follows: nonce, then ciphertext with its tag."""
 _NONCE_BYTES: Final = 12
+_BETWEEN: Final = re.compile(r"[,\r\n]+")
 
-log = get_logger()
 
+class SecretKey:
+    """One key, and what is derived of it."""
 
-class Cipher:
-    """Encrypts under one key."""
-
-    def __init__(self, key_text: str) -> None:
-        """`key_text`: anything with the randomness of a key; its characters don't matter."""
-        self._aead = AESGCM(_derived(key_text, b"calls-offloader job tokens"))
-        self._mac_key = _derived(key_text, b"calls-offloader fingerprints")
-        self._derive_key = _derived(key_text, b"calls-offloader derived keys")
+    def __init__(self, text: str) -> None:
+        """`text`: anything with the randomness of a key; its characters don't matter."""
+        self._aead = AESGCM(_derived(text, b"calls-offloader job tokens"))
+        self._mac_key = _derived(text, b"calls-offloader fingerprints")
+        self._derive_key = _derived(text, b"calls-offloader derived keys")
+        self.id = _derived(text, b"calls-offloader key id")[:4].hex()
+        """By which people tell keys apart; tells nothing of it."""
 
     def encrypt(self, text: str, *, context: Sequence[str]) -> bytes:
         """`context`: what has to be named again to decrypt."""
@@ -64,78 +65,78 @@ class Cipher:
         return base64.urlsafe_b64encode(derived).rstrip(b"=").decode()
 
 
-def load_cipher(environ: Mapping[str, str], *, key_file: Path) -> Cipher:
-    """From the environment, else from `key_file`, which is made when it is missing. Blocks.
+class Cipher:
+    """Encrypts with the newest of its keys, and opens with any. One per process, shared by all who encrypt:
+    `use` changes the keys of all of them at once, and may be called in any thread."""
 
-    Without a key that can be kept, one for this run is used: its tokens are lost with the process.
+    def __init__(self, newest: str, *older: str) -> None:
+        self._keys = tuple(SecretKey(text) for text in (newest, *older))
+
+    @property
+    def keys(self) -> tuple[SecretKey, ...]:
+        """The newest first."""
+        return self._keys
+
+    def use(self, texts: Sequence[str]) -> None:
+        """Go on with these keys, the newest first; at least one."""
+        newest, *older = texts
+        self._keys = Cipher(newest, *older)._keys
+
+    def encrypt(self, text: str, *, context: Sequence[str]) -> bytes:
+        """See `SecretKey`; for what is kept."""
+        return self._keys[0].encrypt(text, context=context)
+
+    def encrypt_each(self, text: str, *, context: Sequence[str]) -> tuple[bytes, ...]:
+        """Once with each key: for another host, which may not have them all yet, or any more."""
+        return tuple(key.encrypt(text, context=context) for key in self._keys)
+
+    def decrypt(self, data: bytes, *, context: Sequence[str]) -> str | None:
+        """None: none of the keys, another context, or damaged."""
+        return next(self._opened(data, context), None)
+
+    def fingerprint(self, text: str) -> str:
+        """See `SecretKey`."""
+        return self._keys[0].fingerprint(text)
+
+    def former_fingerprints(self, text: str) -> tuple[str, ...]:
+        """What older keys would have made of it."""
+        return tuple(key.fingerprint(text) for key in self._keys[1:])
+
+    def derived_texts(self, purpose: str) -> tuple[str, ...]:
+        """See `SecretKey.derived_text`; of each key, the newest first."""
+        return tuple(key.derived_text(purpose) for key in self._keys)
+
+    def _opened(self, data: bytes, context: Sequence[str]) -> Iterator[str]:
+        for key in self._keys:
+            if (text := key.decrypt(data, context=context)) is not None:
+                yield text
+
+
+def keys_in(text: str) -> tuple[str, ...]:
+    """The keys that are written there, the newest first, with commas or line ends between them.
 
     Raises:
-        StoreError: the environment's key is too short.
+        ValueError: there is none, one is too short, or there are too many; after the name of the place.
     """
-    if given := environ.get(VARIABLE):
-        if len(given) < _SHORTEST:
-            raise StoreError(
-                f"environment {VARIABLE}: {len(given)} characters: should be at least {_SHORTEST}, "
-                "such as the output of: openssl rand -base64 32"
-            )
-        return Cipher(given)
-    try:
-        return Cipher(_key_of(key_file))
-    except (OSError, ValueError) as error:
-        log.warning("secrets.no_key_file", file=str(key_file), error=str(error))
-        return Cipher(_new_key())
+    keys = tuple(key.strip() for key in _BETWEEN.split(text) if key.strip())
+    if not keys:
+        raise ValueError(f"no key: should be at least {SHORTEST} characters")
+    if len(keys) > MOST_KEYS:
+        raise ValueError(f"{len(keys)} keys: should be at most {MOST_KEYS}")
+    for number, key in enumerate(keys, 1):
+        if len(key) < SHORTEST:
+            which = f"key {number} of {len(keys)}: " if len(keys) > 1 else ""
+            raise ValueError(f"{which}{len(key)} characters: should be at least {SHORTEST}")
+    return keys
 
 
-def shared_cipher(environ: Mapping[str, str], *, key_file: Path) -> Cipher:
-    """The key of a service on another host: from the environment or from a copy of its file, never a new one.
-    Blocks.
-
-    Raises:
-        StoreError: there is none, or it is too short.
-    """
-    if environ.get(VARIABLE):
-        return load_cipher(environ, key_file=key_file)
-    try:
-        return Cipher(_read(key_file))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise StoreError(
-            f"{key_file}: {reason}: copy the key file of the job service here, or set environment {VARIABLE} "
-            "alike on both"
-        ) from error
+def new_key() -> str:
+    """256 random bits."""
+    return secrets.token_urlsafe(32)
 
 
 def _derived(key_text: str, purpose: bytes) -> bytes:
     return HKDF(SHA256(), 32, salt=None, info=purpose).derive(key_text.encode())
-
-
-def _key_of(path: Path) -> str:
-    try:
-        return _write(path, _new_key())
-    except FileExistsError:
-        path.chmod(0o600)
-    return _read(path)
-
-
-def _read(path: Path) -> str:
-    text = path.read_text(encoding="utf-8").strip()
-    if len(text) < _SHORTEST:
-        raise ValueError(f"it holds {len(text)} characters: should be at least {_SHORTEST}")
-    return text
-
-
-def _write(path: Path, key_text: str) -> str:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(key_text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return key_text
-
-
-def _new_key() -> str:
-    return secrets.token_urlsafe(32)
 
 
 def _bound_to(context: Sequence[str]) -> bytes:

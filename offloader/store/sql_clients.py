@@ -40,7 +40,14 @@ class SqlClientStore:
         async with self._database.read() as connection:
             return await _find(connection, client_id)
 
-    async def put(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
+    async def put(
+        self,
+        client_id: str,
+        key_hash: str,
+        *,
+        registration: str = "",
+        former: Sequence[str] = (),
+    ) -> None:
         row = {"id": client_id, **_marked(key_hash, registration)}
         async with self._database.write() as connection:
             try:
@@ -49,6 +56,8 @@ class SqlClientStore:
                 raise ClientExists(client_id) from error
             if registration:  # what is unmarked is the present registration's, hence not this one's
                 await _hand_over(connection, client_id, UNMARKED, to=_FORMER)
+            for mark in former:
+                await _hand_over(connection, client_id, mark, to=registration)
 
     async def replace(self, client_id: str, key_hash: str, *, registration: str = "") -> None:
         async with self._database.write() as connection:

@@ -42,7 +42,7 @@ class SqlSecretStore:
         *,
         registration: str = "",
     ) -> None:
-        context = (job_id, client_id, site_url)
+        context = (job_id, client_id, site_url)  # as in secret_context
         ciphertext = self._cipher.encrypt(auth_token, context=context)
         async with self._database.write() as connection:
             await connection.execute(delete(job_secrets).where(job_secrets.c.job_id == job_id))
@@ -112,7 +112,7 @@ class SqlSecretStore:
             await connection.execute(row)
 
     async def put_variables(self, job_id: str, variables: Mapping[str, str]) -> None:
-        context = (job_id, _VARIABLES)
+        context = variables_context(job_id)
         ciphertext = self._cipher.encrypt(json.dumps(dict(variables)), context=context)
         async with self._database.write() as connection:
             await connection.execute(delete(job_variables).where(job_variables.c.job_id == job_id))
@@ -125,7 +125,7 @@ class SqlSecretStore:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             return {}
-        text = self._cipher.decrypt(row.ciphertext, context=(job_id, _VARIABLES))
+        text = self._cipher.decrypt(row.ciphertext, context=variables_context(job_id))
         if text is None:
             log.warning("secrets.unreadable", job_id=job_id, cause="stored under another key")
             return {}
@@ -135,11 +135,20 @@ class SqlSecretStore:
         return self._cipher.fingerprint(json.dumps(dict(variables), sort_keys=True))
 
     def _decrypt(self, row: Row[tuple[object, ...]]) -> str | None:
-        context = (row.job_id, row.client_id, row.site_url)
-        text = self._cipher.decrypt(row.ciphertext, context=context)
+        text = self._cipher.decrypt(row.ciphertext, context=secret_context(row))
         if text is None:
             log.warning("secrets.unreadable", job_id=row.job_id, cause="stored under another key")
         return text
+
+
+def secret_context(row: Row[tuple[object, ...]]) -> tuple[str, str, str]:
+    """What a job's token is bound to."""
+    return row.job_id, row.client_id, row.site_url
+
+
+def variables_context(job_id: str) -> tuple[str, str]:
+    """What a job's secret variables are bound to."""
+    return job_id, _VARIABLES
 
 
 async def forget_unless_newest(connection: AsyncConnection, job_id: str) -> None:

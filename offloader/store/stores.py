@@ -11,11 +11,13 @@ from pathlib import Path
 from foundation.clock import Clock, SystemClock
 from foundation.logs import get_logger
 from offloader.store.database import Database, open_database
+from offloader.store.key_place import VARIABLE, KeyPlace, load_cipher
 from offloader.store.reference_clients import import_reference_clients
-from offloader.store.secret_key import VARIABLE, Cipher, load_cipher
+from offloader.store.secret_key import Cipher
 from offloader.store.sql import SqlJobStore
 from offloader.store.sql_answers import SqlAnswerStore
 from offloader.store.sql_clients import SqlClientStore, SqlSessionStore
+from offloader.store.sql_keys import SqlKeyUse
 from offloader.store.sql_secrets import SqlSecretStore
 from offloader.store.sqlite_file import key_file_of
 
@@ -34,6 +36,10 @@ class Stores:
     answers: SqlAnswerStore
     cipher: Cipher
     """What `secrets` are encrypted by."""
+    key_place: KeyPlace
+    """Where its keys come from."""
+    keys: SqlKeyUse
+    """What is stored under which of them."""
 
     @property
     def shared(self) -> bool:
@@ -65,6 +71,8 @@ async def open_stores(
             log.warning("secrets.other_replicas_need_the_key", variable=VARIABLE)
         key_file = key_file_of(file) if file is not None else state_dir / "offloader.key"
         cipher = await asyncio.to_thread(load_cipher, environ, key_file=key_file)
+        keys = SqlKeyUse(database, cipher)
+        await keys.check()
         jobs = SqlJobStore(database)
         try:
             yield Stores(
@@ -75,6 +83,8 @@ async def open_stores(
                 secrets=SqlSecretStore(database, cipher),
                 answers=SqlAnswerStore(database),
                 cipher=cipher,
+                key_place=KeyPlace(environ, key_file),
+                keys=keys,
             )
         finally:
             await jobs.aclose()

@@ -11,7 +11,7 @@ import httpx
 
 from foundation.logs import get_logger
 from foundation.retry import Backoff, retry
-from offloader.backends.remote.wire import door_key, workload_document
+from offloader.backends.remote.wire import DoorKey, workload_document
 from offloader.models import Workload
 from offloader.store.secret_key import Cipher
 
@@ -38,7 +38,7 @@ class Claims:
         """`name`, `url`: of this worker. `tls`: whom to trust; None: as usual."""
         self._whose = {"worker": name, "url": url}
         self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {door_key(cipher)}"},
+            auth=DoorKey(cipher),
             timeout=_LIMITS,
             trust_env=False,  # proxies are for the world outside
             verify=tls if tls is not None else True,

@@ -10,18 +10,19 @@ from fastapi.responses import JSONResponse, Response
 from offloader.api.bodies import BodyLimit
 from offloader.backends.remote.door import KeyGuard, install_door_errors
 from offloader.backends.remote.wire import WorkerCard
+from offloader.store.secret_key import Cipher
 from offloader.version import BUILD_VERSION
 
 
 def door_app(
     *,
-    key: str,
+    cipher: Cipher,
     card: Callable[[], WorkerCard],
     routers: Sequence[APIRouter],
     open_prefixes: tuple[str, ...] = (),
 ) -> FastAPI:
-    """`key`: without which nothing but `/healthz` is answered, and what is below `open_prefixes`, whose
-    routes look at tokens themselves."""
+    """`cipher`: without whose door key nothing but `/healthz` is answered, and what is below
+    `open_prefixes`, whose routes look at tokens themselves."""
     app = FastAPI(
         title="Worker of the job service for Mattermost Calls",
         version=BUILD_VERSION,
@@ -44,5 +45,5 @@ def door_app(
     for router in routers:
         app.include_router(router)
     app.add_middleware(BodyLimit)
-    app.add_middleware(KeyGuard, key=key, open_prefixes=open_prefixes)
+    app.add_middleware(KeyGuard, cipher=cipher, open_prefixes=open_prefixes)
     return app

@@ -22,7 +22,6 @@ from offloader.backends.cgroup import JobGroups
 from offloader.backends.cpu_priority import POST_CALL
 from offloader.backends.process import ProcessBackend
 from offloader.backends.process_launch import Launcher
-from offloader.backends.remote.wire import door_key
 from offloader.models import JobType
 from offloader.settings import Settings
 from offloader.store.secret_key import Cipher
@@ -84,9 +83,8 @@ class TranscribeStage:
         self._lanes: TrackLanes | None = None
         self._draining = False
         directory = settings.jobs.process.jobs_dir / _DIRECTORY / settings.worker.name
-        key = door_key(cipher)
-        self.owner = TrackOwner(directory / "owned", door_key=key, offer=self._offer)
-        self._owners = OwnersDoor(key=key, worker=settings.worker.name, tls=tls)
+        self.owner = TrackOwner(directory / "owned", cipher=cipher, offer=self._offer)
+        self._owners = OwnersDoor(cipher=cipher, worker=settings.worker.name, tls=tls)
         self.taker = TrackTaker(
             directory / "taken",
             slots=settings.worker.transcribe_slots,

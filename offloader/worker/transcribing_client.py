@@ -10,6 +10,8 @@ from typing import Any, Final
 import httpx
 
 from foundation.retry import Backoff, retry
+from offloader.backends.remote.wire import DoorKey
+from offloader.store.secret_key import Cipher
 
 _PART_BYTES: Final = 512 * 1024
 _LIMITS: Final = httpx.Timeout(10.0, connect=2.0)
@@ -31,11 +33,12 @@ class NotWanted(Exception):
 class OwnersDoor:
     """Client of all owners. One per worker; `aclose` in the end. Every method raises OwnerUnreachable."""
 
-    def __init__(self, *, key: str, worker: str, tls: ssl.SSLContext | None = None) -> None:
-        """`key`: of the doors. `worker`: this one's name. `tls`: whom to trust; None: as usual."""
+    def __init__(self, *, cipher: Cipher, worker: str, tls: ssl.SSLContext | None = None) -> None:
+        """`cipher`: whose door key opens them. `worker`: this one's name. `tls`: whom to trust; None: as
+        usual."""
         self._worker = worker
         self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"},
+            auth=DoorKey(cipher),
             timeout=_LIMITS,
             trust_env=False,  # proxies are for the world outside
             verify=tls if tls is not None else True,

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from foundation.logs import get_logger
+from offloader.backends.remote.wire import DOOR_KEY_PURPOSE, is_door_key
 from offloader.errors import BackendError, OffloaderError
 from offloader.models import JOB_ID
+from offloader.store.secret_key import Cipher
 from offloader.worker.transcribing_files import TRACK_NAME, TrackFiles
 from offloader.worker.transcribing_state import ClaimAnswer, JobTracks
 
@@ -43,9 +45,16 @@ class NotHandedIn(OffloaderError):
     """The sound of a track that is to be transcribed is not there; the text names it."""
 
 
-def job_token(door_key: str, job_id: str) -> str:
+def job_token(cipher: Cipher, job_id: str) -> str:
     """What a job shows at its own worker's door; good for its own tracks only."""
-    return hmac.new(door_key.encode(), f"transcribe tasks:{job_id}".encode(), "sha256").hexdigest()
+    return _job_tokens(cipher, job_id)[0]
+
+
+def _job_tokens(cipher: Cipher, job_id: str) -> list[str]:
+    """Of each secret key: a job keeps the one that it was started with."""
+    keys = cipher.derived_texts(DOOR_KEY_PURPOSE)
+    purpose = f"transcribe tasks:{job_id}".encode()
+    return [hmac.new(key.encode(), purpose, "sha256").hexdigest() for key in keys]
 
 
 class TrackOwner:
@@ -55,12 +64,12 @@ class TrackOwner:
         self,
         directory: Path,
         *,
-        door_key: str,
+        cipher: Cipher,
         offer: Offer,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._files = TrackFiles(directory)
-        self._door_key = door_key
+        self._cipher = cipher
         self._offer = offer
         self._now_s = now_s
         self._jobs: dict[str, JobTracks] = {}
@@ -74,18 +83,19 @@ class TrackOwner:
         """For the environment of a transcribing job on this worker, whose door is at `url`."""
         return {
             "TRANSCRIBE_TASKS_URL": f"{url}/tasks/{job_id}",
-            "TRANSCRIBE_TASKS_TOKEN": job_token(self._door_key, job_id),
+            "TRANSCRIBE_TASKS_TOKEN": job_token(self._cipher, job_id),
         }
 
     def admits(self, path: str, token: str) -> bool:
         """Whether `token` is the door's key, or a job's and `path` is of its own tracks."""
-        given = token.encode("latin-1", "replace")
-        if hmac.compare_digest(given, self._door_key.encode()):
+        if is_door_key(self._cipher, token):
             return True
         match = _OF_A_JOB.fullmatch(path)
         if match is None:
             return False
-        return hmac.compare_digest(given, job_token(self._door_key, match["job"]).encode())
+        given = token.encode("latin-1", "replace")
+        tokens = _job_tokens(self._cipher, match["job"])
+        return any(hmac.compare_digest(given, each.encode()) for each in tokens)
 
     # the job's own requests
 

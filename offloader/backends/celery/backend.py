@@ -172,13 +172,13 @@ class CeleryBackend:
                     await door.backend.remove(local)
                 finally:
                     door.changed()
-        except DoorUnreachable:
+        except DoorUnreachable as error:
             await self._members.watched()
             if not self._where.is_lost(reference):
                 raise
             self._where.forget(reference.job_id)
             # If it ever comes back, it has a workload of no job, which is swept (orphans.py).
-            raise FilesOutOfReach(f"worker {reference.worker} is lost, with the files") from None
+            raise FilesOutOfReach(str(error)) from error
         self._where.forget(reference.job_id)
 
     async def erase(self, workload: Workload) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Self
 
+import httpx
+
 from offloader.backends.base import Artifact, Observation, Phase
 from offloader.models import Workload
-from offloader.store.secret_key import Cipher
+from offloader.store.secret_key import MOST_KEYS, Cipher
 
 DOOR_KEY_PURPOSE: Final = "worker door"
-"""`Cipher.derived_text` of it is the bearer token between the service and its workers."""
+"""What is derived for it is the bearer token between the service and its workers."""
+_BETWEEN_KEYS: Final = "."
 MOST_POLLED: Final = 500
 """Workloads in one request."""
 
@@ -25,8 +29,29 @@ class WireError(ValueError):
 
 
 def door_key(cipher: Cipher) -> str:
-    """The bearer token of every request between the service and its workers."""
-    return cipher.derived_text(DOOR_KEY_PURPOSE)
+    """The bearer token of every request between the service and its workers: of each secret key, the newest
+    first, since the other side may not have them all yet, or any more."""
+    return _BETWEEN_KEYS.join(cipher.derived_texts(DOOR_KEY_PURPOSE))
+
+
+def is_door_key(cipher: Cipher, token: str) -> bool:
+    """Whether both sides have a secret key in common. Takes the same time however
+    much of a wrong one is right."""
+    sent = token.encode("latin-1", "replace").split(_BETWEEN_KEYS.encode())[:MOST_KEYS]
+    own = [text.encode() for text in cipher.derived_texts(DOOR_KEY_PURPOSE)]
+    return any(hmac.compare_digest(theirs, ours) for theirs in sent for ours in own)
+
+
+class DoorKey(httpx.Auth):
+    """Shows the door key as it is at the time of each request."""
+
+    def __init__(self, cipher: Cipher) -> None:
+        self._cipher = cipher
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """See httpx."""
+        request.headers["Authorization"] = f"Bearer {door_key(self._cipher)}"
+        yield request
 
 
 def workload_document(workload: Workload) -> dict[str, Any]:
@@ -132,25 +157,34 @@ class WorkerCard:
         for name, kind in kinds.items():
             if not isinstance(document.get(name), kind):
                 raise WireError(f"worker: {name}: {document.get(name)!r}")
-        values = {name: document[name] for name in kinds}
+        values: dict[str, Any] = {name: document.get(name) for name in kinds}
         return cls(**{**values, "labels": tuple(str(label) for label in document["labels"])})
 
 
 def seal(cipher: Cipher, document: Mapping[str, Any], *, context: Sequence[str]) -> str:
-    """`document` for whoever has the same key and names the same `context`, as URL-safe text."""
+    """`document` for whoever has one of the keys and names the same `context`, as URL-safe text."""
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return base64.urlsafe_b64encode(cipher.encrypt(text, context=context)).decode()
+    sealed = cipher.encrypt_each(text, context=context)
+    return _BETWEEN_KEYS.join(base64.urlsafe_b64encode(each).decode() for each in sealed)
 
 
 def unseal(cipher: Cipher, sealed: str, *, context: Sequence[str]) -> dict[str, Any] | None:
-    """None: another key, another context, damaged, or no object."""
+    """None: other keys, another context, damaged, or no object."""
+    texts = (_opened(cipher, each, context) for each in sealed.split(_BETWEEN_KEYS)[:MOST_KEYS])
+    text = next((text for text in texts if text is not None), None)
+    try:
+        document = json.loads(text) if text is not None else None
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _opened(cipher: Cipher, sealed: str, context: Sequence[str]) -> str | None:
     try:
         data = base64.b64decode(sealed.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeError, binascii.Error):
         return None
-    text = cipher.decrypt(data, context=context)
-    document = json.loads(text) if text is not None else None
-    return document if isinstance(document, dict) else None
+    return cipher.decrypt(data, context=context)
 
 
 def rescue_context(job_id: str, result: str) -> tuple[str, str, str]:

@@ -8,7 +8,8 @@ import pytest
 import structlog
 
 from offloader.errors import StoreError
-from offloader.store.secret_key import Cipher, load_cipher
+from offloader.store.key_place import load_cipher
+from offloader.store.secret_key import Cipher
 from offloader.store.stores import Stores, open_stores
 
 KEY = "an environment's key of 32 characters"

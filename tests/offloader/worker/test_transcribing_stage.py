@@ -14,6 +14,7 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 
 from offloader.backends.remote.door import install_door_errors
+from offloader.backends.remote.wire import door_key
 from offloader.errors import BackendError
 from offloader.store.secret_key import Cipher
 from offloader.worker import transcribing_owner, transcribing_state, transcribing_taker
@@ -26,9 +27,9 @@ from offloader.worker.transcribing_owner import TrackOwner, job_token
 from offloader.worker.transcribing_program import ProgramFailed
 from offloader.worker.transcribing_taker import TrackTaker
 
-KEY = "key of the doors"
 JOB = "a-job-of-somebody"
 CIPHER = Cipher("x" * 40)
+KEY = door_key(CIPHER)
 
 
 class Messages:
@@ -79,7 +80,7 @@ class Site:
         self.url = f"http://127.0.0.1:{port}"
 
     def worker(self, name: str) -> TrackTaker:
-        owners = OwnersDoor(key=KEY, worker=name)
+        owners = OwnersDoor(cipher=CIPHER, worker=name)
         self._owners.append(owners)
         self.programs[name] = Program()
 
@@ -106,7 +107,7 @@ class Site:
     async def request(
         self, method: str, path: str, *, token: str = "", **options: object
     ) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {token or job_token(KEY, JOB)}"}
+        headers = {"Authorization": f"Bearer {token or job_token(CIPHER, JOB)}"}
         async with httpx.AsyncClient(base_url=self.url, headers=headers) as http:
             return await http.request(method, path, **options)
 
@@ -138,7 +139,7 @@ async def site(
     async def offer(job_id: str, track: str) -> None:
         await made.messages.offer(job_id, track)
 
-    owner = TrackOwner(tmp_path / "owned", door_key=KEY, offer=offer)
+    owner = TrackOwner(tmp_path / "owned", cipher=CIPHER, offer=offer)
     made = Site(tmp_path, await serve(owner), owner)
     yield made
     await made.aclose()
@@ -299,7 +300,7 @@ async def test_a_restarted_owner_knows_its_tracks_and_forgets_half_of_one(
 ) -> None:
     await site.hand_in({"voice-1": b"abc"})
     (tmp_path / "owned" / "a-job-that-died").mkdir()
-    again = TrackOwner(tmp_path / "owned", door_key=KEY, offer=site.messages.offer)
+    again = TrackOwner(tmp_path / "owned", cipher=CIPHER, offer=site.messages.offer)
     await again.restore()
     await again.look_after()
     assert site.messages.queue.qsize() == 2
@@ -361,9 +362,9 @@ async def test_a_look_waits_for_news(site: Site) -> None:
     ("method", "path", "token", "status"),
     [
         ("GET", f"/tasks/{JOB}", "nonsense", 401),
-        ("GET", f"/tasks/{JOB}", job_token(KEY, "another-job-id"), 401),
-        ("POST", f"/tasks/{JOB}/voice-1/claim", job_token(KEY, JOB), 401),
-        ("GET", f"/tasks/{JOB}", job_token(KEY, JOB), 404),
+        ("GET", f"/tasks/{JOB}", job_token(CIPHER, "another-job-id"), 401),
+        ("POST", f"/tasks/{JOB}/voice-1/claim", job_token(CIPHER, JOB), 401),
+        ("GET", f"/tasks/{JOB}", job_token(CIPHER, JOB), 404),
         ("GET", f"/tasks/{JOB}", KEY, 404),
         ("GET", f"/tasks/{JOB}/voice-x/result", KEY, 400),
         ("GET", "/tasks/No_Job/voice-1/result", KEY, 400),
@@ -387,7 +388,7 @@ async def test_tokens_are_for_the_path_that_is_served_whatever_the_host_header_s
     told = URL(f"http://x/tasks/{other}/voice-1/audio")
     monkeypatch.setattr(Request, "url", property(lambda _request: told))
     path = f"/tasks/{JOB}/voice-1/audio"
-    assert (await site.request("GET", path, token=job_token(KEY, other))).status_code == 401
+    assert (await site.request("GET", path, token=job_token(CIPHER, other))).status_code == 401
     assert (await site.request("GET", path)).content == b"abc"
 
 

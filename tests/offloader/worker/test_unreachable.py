@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from offloader.errors import StoreError
-from offloader.store.secret_key import Cipher, shared_cipher
+from offloader.store.key_place import shared_cipher
+from offloader.store.secret_key import Cipher
 from offloader.worker.claims import Claims, ServiceUnreachable
 from offloader.worker.transcribing_client import OwnersDoor, OwnerUnreachable
 
@@ -61,7 +62,7 @@ async def test_a_service_that_cannot_be_asked_for_a_job(answered: Any, documente
 async def test_an_owner_that_cannot_be_asked_for_a_track(
     answered: Any, documented: Any, tmp_path: Path
 ) -> None:
-    owners = OwnersDoor(key="k", worker="w1")
+    owners = OwnersDoor(cipher=Cipher("k" * 32), worker="w1")
     for name, answer in (
         ("a-track-whose-owner-is-away", httpx.Response(503)),
         ("a-track-whose-owner-is-away/2", httpx.Response(200, json={})),

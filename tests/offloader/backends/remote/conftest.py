@@ -14,7 +14,7 @@ import pytest
 from offloader.backends.base import Backend
 from offloader.backends.remote.client import RemoteBackend
 from offloader.backends.remote.door import backend_router
-from offloader.backends.remote.wire import WorkerCard, door_key
+from offloader.backends.remote.wire import WorkerCard
 from offloader.http_server import HttpServer
 from offloader.models import Workload
 from offloader.settings import TlsSettings
@@ -45,7 +45,7 @@ class OpenDoor:
         self.lowered: list[Workload] = []
         self.launching_for_looks = 0
         app = door_app(
-            key=door_key(CIPHER),
+            cipher=CIPHER,
             card=lambda: CARD,
             routers=[
                 backend_router(
