@@ -67,6 +67,7 @@ from offloader.store.observed import ObservedJobStore
 from offloader.store.stores import open_stores
 from offloader.supervisor import Supervisor
 from offloader.version import BUILD_VERSION
+from offloader.webhooks.running import telling_receivers
 
 _DRAIN_SLACK_S = 30.0
 """Beyond the grace, for the kill and for the supervisor to see it."""
@@ -244,6 +245,10 @@ async def running_offloader(
                 on_lost=metrics.notification_lost,
             )
         )
+        webhooks = await stack.enter_async_context(
+            telling_receivers(settings.notify, stores=stores, store=store, clock=clock)
+        )
+        metrics.add(webhooks.families)
         local_admin_key = secrets.token_urlsafe(32)
         auth = ClientAuth(
             store=stores.clients,

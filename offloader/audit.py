@@ -108,6 +108,11 @@ class Audit:
         entry |= {n: v[:_LONGEST_ID] if isinstance(v, str) else v for n, v in fields.items()}
         self._put({name: value for name, value in entry.items() if value != ""})
 
+    def note_event(self, action: str, **fields: str | int) -> None:
+        """One record of what nobody's request has done."""
+        if self._file is not None:
+            self._put({"time": rfc3339(self._clock.utc_now()), "action": action, **fields})
+
     async def run(self) -> None:
         """Write until `aclose`."""
         if self._file is None:

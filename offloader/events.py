@@ -125,6 +125,10 @@ class JobEvents:
         """Set when the service ends: streams end with it."""
         self._somebody = asyncio.Event()
 
+    def retune(self, *, most_each: int | None) -> None:
+        """So often one client may listen from now on; who listens goes on."""
+        self._most_each = most_each
+
     def changed(self, before: Job | None, after: Job) -> None:
         """An observer of the store: tell everybody who may know, if it concerns them."""
         if before is None or _shown(before) != _shown(after):

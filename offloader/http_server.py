@@ -36,7 +36,7 @@ class HttpServer(uvicorn.Server):
         new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         """Raises ConfigError: certificate or key cannot be used."""
-        self._context = _tls_context(tls, tls_setting) if tls is not None and tls.enable else None
+        self._context = tls_context(tls, tls_setting) if tls is not None and tls.enable else None
         self._new_loop = new_loop
         self._door: TlsDoor | None = None
         config = uvicorn.Config(
@@ -53,6 +53,12 @@ class HttpServer(uvicorn.Server):
         )
         config.load()
         super().__init__(config)
+
+    def show(self, context: ssl.SSLContext) -> None:
+        """Of a server with TLS: new connections get this certificate; those that are open stay."""
+        self._context = context
+        if self._door is not None:
+            self._door.show(context)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -92,7 +98,8 @@ class HttpServer(uvicorn.Server):
         await asyncio.get_running_loop().connect_accepted_socket(protocol, plain)
 
 
-def _tls_context(tls: TlsSettings, setting: str) -> ssl.SSLContext:
+def tls_context(tls: TlsSettings, setting: str) -> ssl.SSLContext:
+    """What a server shows. Blocks. Raises ConfigError: certificate or key cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

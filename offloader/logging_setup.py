@@ -37,6 +37,11 @@ def set_up_logging(settings: LoggerSettings, *, stream: TextIO | None = None) ->
     levels += [settings.file_level] * settings.enable_file
     lowest = min(levels, key=lambda level: _LEVELS[level.lower()])
     configure_logs(level=lowest, json=settings.console_json, stream=stream)
+    # The level is asked for with each line, since it may change while the process runs.
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *structlog.get_config()["processors"]],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+    )
     for library in _CHATTY:
         logging.getLogger(library).setLevel(logging.WARNING)
     root = logging.getLogger()
@@ -54,6 +59,16 @@ def set_up_logging(settings: LoggerSettings, *, stream: TextIO | None = None) ->
         return
     if not settings.enable_console:
         root.removeHandler(console)
+
+
+def change_levels(settings: LoggerSettings) -> None:
+    """Log at these levels from now on, where `set_up_logging` has set up to."""
+    root = logging.getLogger()
+    for handler in root.handlers:
+        to_file = isinstance(handler, CappedLogFile)
+        level = settings.file_level if to_file else settings.console_level
+        handler.setLevel(_LEVELS[level.lower()])
+    root.setLevel(min(handler.level for handler in root.handlers))
 
 
 def _file_handler(settings: LoggerSettings) -> logging.Handler:

@@ -63,6 +63,7 @@ class ServiceMetrics:
         `spans_dropped`: None: nothing is traced. `audit_dropped`: None: there is no audit.
         `unpublished_quota`: bytes of results that may wait to be published; None: any."""
         self._unpublished_quota = unpublished_quota
+        self._more: list[Callable[[], Awaitable[Sequence[Metric]]]] = []
         self._audit_dropped = audit_dropped
         self._reloads = reloads
         self._spans_dropped = spans_dropped
@@ -164,6 +165,10 @@ class ServiceMetrics:
         """A line to the admins' channel did not arrive."""
         self._notifications_lost.inc()
 
+    def add(self, families: Callable[[], Awaitable[Sequence[Metric]]]) -> None:
+        """Ask for these, too, with every look."""
+        self._more.append(families)
+
     def events_dropped(self, count: int) -> None:
         """Count events that a listener lost."""
         self._events_dropped.inc(count)
@@ -201,6 +206,8 @@ class ServiceMetrics:
         name, text = "calls_offloader_audit_records_dropped", "Records that the audit lost."
         families.append(CounterMetricFamily(name, text, value=dropped))
         families += _reload_families(self._reloads.ended if self._reloads else {})
+        for more in self._more:
+            families += await more()
         registry = CollectorRegistry()
         registry.register(_Ready(families))
         return generate_latest(registry) + generate_latest(self._counted)

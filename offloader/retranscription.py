@@ -38,7 +38,7 @@ _VOICE: Final = re.compile(r"[^/]+/(artifacts/audio/)?[^/]+\.ogg\.index")
 _NOT_TOLD: Final = re.compile(r"AUTH_TOKEN.*|LIVE_CAPTIONS_.*|RETRANSCRIPTION.*")
 _KEEPS: Final = (
     "start transcriptions with keep_audio = true in input_data "
-    "(MM_CALLS_TRANSCRIBER_KEEP_AUDIO=true in the plugin's environment)"
+    "(MM_CALLS_TRANSCRIBER_KEEP_AUDIO=true in the plugin's environment), and set jobs.keep_published"
 )
 
 log = get_logger()
@@ -58,6 +58,10 @@ class Retranscriber:
         self._slots = max(slots, 1)
         self._complained_ns: dict[str, int] = {}
         """When it was last said of a job that its run cannot be looked at or started."""
+
+    def retune(self, *, slots: int) -> None:
+        """So many at a time from now on; what runs goes on."""
+        self._slots = max(slots, 1)
 
     async def request(self, job: Job, wish: RetranscriptionWish) -> Job:
         """Keep the wish; returns the job as it is then. The same wish again changes nothing while it is

@@ -7,8 +7,8 @@ Environment overrides the file, defaults apply always.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -68,6 +68,7 @@ __all__ = [
     "default_state_dir",
     "load_settings",
     "read_settings",
+    "reread_settings",
 ]
 
 SWEPT: Final = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev/shm"))  # nosec B108  # compared, not used
@@ -88,6 +89,8 @@ class Reading:
     sources: Mapping[str, str]
     """`default`, `file` or the variable's name."""
     file_found: bool
+    config: LayeredConfig
+    """Of which it was made."""
 
 
 def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
@@ -104,7 +107,28 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
 
 def read_settings(path: Path, environ: Mapping[str, str]) -> Reading:
     """Like `load_settings`, but tells of every problem there is."""
-    config = read_layers(KEYS, path=path, environ=environ)
+    return _reading(read_layers(KEYS, path=path, environ=environ), path, environ)
+
+
+def reread_settings(
+    present: Reading,
+    found: Reading,
+    names: Collection[str],
+    *,
+    path: Path,
+    environ: Mapping[str, str],
+) -> Reading:
+    """`present`, but for the settings `names`, which are as in `found`; checked as a whole."""
+    old, new = present.config, found.config
+    config = replace(
+        new,
+        values={name: (new if name in names else old).values[name] for name in KEYS},
+        sources={name: (new if name in names else old).sources[name] for name in KEYS},
+    )
+    return _reading(config, path, environ)
+
+
+def _reading(config: LayeredConfig, path: Path, environ: Mapping[str, str]) -> Reading:
     defaults = _machine_defaults(config, environ)
     reader = Reader(config, path, defaults=defaults)
     api = _api(reader)
@@ -129,6 +153,7 @@ def read_settings(path: Path, environ: Mapping[str, str]) -> Reading:
         values=MappingProxyType({name: reader[name] for name in KEYS}),
         sources=config.sources,
         file_found=config.file_found,
+        config=config,
     )
 
 

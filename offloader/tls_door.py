@@ -57,6 +57,10 @@ class TlsDoor:
         self._shaking: set[asyncio.Task[None]] = set()
         self._passages: set[_Outside] = set()
 
+    def show(self, context: ssl.SSLContext) -> None:
+        """Handshakes that begin from now on use it. In any thread."""
+        self._context = context
+
     async def open(self) -> None:
         """Accept connections. Raises OSError."""
         self._service = asyncio.get_running_loop()

@@ -25,6 +25,10 @@ class TrustedProxies:
     def __init__(self, networks: tuple[Network, ...] = ()) -> None:
         self._networks = networks
 
+    def trust(self, networks: tuple[Network, ...]) -> None:
+        """These from now on."""
+        self._networks = networks
+
     def unwrapped(self, scope: Scope) -> Scope:
         """`scope` as if whoever asked the outermost proxy had asked us; another's is left as it is."""
         peer = scope["client"][0] if scope.get("client") else ""

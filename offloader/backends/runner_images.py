@@ -27,9 +27,10 @@ def own_image(program: str) -> str:
     return f"calls-native-offloader/calls-{program}:{BUILD_VERSION}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunnerImages:
-    """Which image runs in place of a runner."""
+    """Which image runs in place of a runner. One for each backend, which changes it when the settings are
+    taken over anew."""
 
     patterns: Mapping[str, str] = field(default_factory=dict)
     """Runner names to images; `*` stands for any text, and the longest pattern that fits counts."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from offloader.errors import LaunchFailed
@@ -16,11 +16,14 @@ from offloader.setting_groups import NetworkSettings
 from offloader.speech_rules import named_endpoints
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Surroundings:
-    """The way from jobs to sites, as the admin has set it."""
+    """The way from jobs to sites, as the admin has set it. One for each backend, which changes it when the
+    settings are taken over anew."""
 
     network: NetworkSettings
+    good_ca: bytes | None = field(default=None, repr=False)
+    """What jobs.ca_cert_file held when it could last be used; None: nobody has looked."""
 
     def variables(self, given: Mapping[str, str], *, ca_path: str | None) -> dict[str, str]:
         """`given` and what the surroundings add; `ca_path` is where the job finds the CA file."""
@@ -54,7 +57,7 @@ class Surroundings:
         return dict(self.network.tracing_variables)
 
     def read_ca(self) -> bytes | None:
-        """The CA file's content. Blocks.
+        """The CA file's content, as it was when it could last be used. Blocks.
 
         Raises:
             LaunchFailed: it cannot be read.
@@ -62,6 +65,8 @@ class Surroundings:
         path = self.network.ca_cert_file
         if path is None:
             return None
+        if self.good_ca is not None:
+            return self.good_ca
         try:
             return path.read_bytes()
         except OSError as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from socket import socket
 
@@ -15,9 +17,18 @@ from foundation.shutdown import Shutdown, shutdown_on_signals
 from offloader.app import Offloader, running_offloader
 from offloader.http_server import HttpServer
 from offloader.listen import bind, bind_local
-from offloader.logging_setup import set_up_logging
+from offloader.live import LiveParts
+from offloader.live_settings import LIVE
+from offloader.logging_setup import change_levels, set_up_logging
 from offloader.own_files import keep_to_itself
-from offloader.settings import ApiSettings, Settings, load_settings
+from offloader.reload import Part, Reloader
+from offloader.reload_parts import (
+    CaBundlePart,
+    CertificatePart,
+    ConfigurationPart,
+    SecretKeyPart,
+)
+from offloader.settings import ApiSettings, Reading, Settings, read_settings
 from offloader.version import BUILD_VERSION
 
 log = get_logger()
@@ -33,7 +44,10 @@ def serve(config_path: Path) -> int:
         ConfigError, StoreError: the service cannot start.
     """
     keep_to_itself()
-    settings = load_settings(config_path, os.environ)
+    reading = read_settings(config_path, os.environ)
+    if reading.problems:
+        raise ConfigError(str(reading.problems[0]))
+    settings = reading.settings
     with ExitStack() as held:
         sockets = [held.enter_context(bound) for bound in bind(settings.api.listen_address)]
         set_up_logging(settings.logger)
@@ -44,7 +58,7 @@ def serve(config_path: Path) -> int:
             held.enter_context(local)
             held.callback(settings.api.admin_socket.unlink, missing_ok=True)
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            return runner.run(_serve(settings, sockets, local, os.environ))
+            return runner.run(_serve(config_path, reading, sockets, local, os.environ))
 
 
 def _local_socket(api: ApiSettings) -> socket | None:
@@ -61,18 +75,21 @@ def _local_socket(api: ApiSettings) -> socket | None:
 
 
 async def _serve(
-    settings: Settings,
+    config_path: Path,
+    reading: Reading,
     sockets: list[socket],
     local: socket | None,
     environ: Mapping[str, str],
 ) -> int:
+    settings = reading.settings
     with shutdown_on_signals() as shutdown:
         async with running_offloader(settings, environ=environ) as offloader:
             http = HttpServer(offloader.app, tls=settings.api.tls, new_loop=new_loop)
             servers = [(http, sockets)]
             if local is not None:
                 servers.append((HttpServer(offloader.local_app), [local]))
-            async with asyncio.TaskGroup() as tasks:
+            reloader = _reloader(config_path, environ, reading, offloader.live, http)
+            async with asyncio.TaskGroup() as tasks, reloading(reloader):
                 serving = [
                     tasks.create_task(server.serve(sockets=bound), name="http")
                     for server, bound in servers
@@ -88,6 +105,48 @@ async def _serve(
                     server.should_exit = True
         log.info("offloader: ended")
         return code
+
+
+def _reloader(
+    config_path: Path,
+    environ: Mapping[str, str],
+    reading: Reading,
+    live: LiveParts,
+    http: HttpServer,
+) -> Reloader:
+    def apply(settings: Settings) -> None:
+        live.apply(settings)
+        change_levels(settings.logger)
+
+    configuration = ConfigurationPart(config_path, environ, reading, live=LIVE, apply=apply)
+    parts: list[Part] = [
+        configuration,
+        CaBundlePart(lambda: configuration.settings.jobs.network.ca_cert_file, live.trust),
+        SecretKeyPart(live.key_place, live.cipher),
+    ]
+    if reading.settings.api.tls.enable:
+        tls = reading.settings.api.tls
+        parts.append(CertificatePart(tls, http.show, setting="api.http.tls"))
+    return Reloader(
+        parts,
+        reloads=live.reloads,
+        on_changed=lambda part, changed: live.note(part, changed, configuration.settings),
+    )
+
+
+@asynccontextmanager
+async def reloading(reloader: Reloader) -> AsyncIterator[None]:
+    """What changes on disk is taken over while the block runs; SIGHUP has it read at once."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
+    task = asyncio.create_task(reloader.run(), name="reload")
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def _until_told(

@@ -9,15 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from socket import gethostname, socket
 
+from foundation.clock import SystemClock
 from foundation.layered_config import ConfigError
 from foundation.logs import get_logger
 from foundation.shutdown import Shutdown, shutdown_on_signals
-from offloader.cli.serve import new_loop
+from offloader.cli.serve import new_loop, reloading
 from offloader.http_server import HttpServer
 from offloader.listen import bind
-from offloader.logging_setup import set_up_logging
+from offloader.live_settings import LIVE_OF_WORKER
+from offloader.logging_setup import change_levels, set_up_logging
 from offloader.own_files import keep_to_itself
-from offloader.settings import LoggerSettings, Settings, TlsSettings, load_settings
+from offloader.reload import Part, Reloader, Reloads
+from offloader.reload_parts import (
+    CaBundlePart,
+    CertificatePart,
+    ConfigurationPart,
+    SecretKeyPart,
+)
+from offloader.settings import LoggerSettings, Reading, Settings, TlsSettings, read_settings
 from offloader.version import BUILD_VERSION
 from offloader.worker.running import RunningWorker, running_worker
 
@@ -36,7 +45,10 @@ def work(config_path: Path) -> int:
         ConfigError, StoreError, BackendError: the worker cannot start.
     """
     keep_to_itself()
-    settings = load_settings(config_path, os.environ)
+    reading = read_settings(config_path, os.environ)
+    if reading.problems:
+        raise ConfigError(str(reading.problems[0]))
+    settings = reading.settings
     if fault := settings.jobs.celery.broker_fault:
         raise ConfigError(f"jobs.celery.broker_url: {fault}")
     sockets = bind(settings.worker.listen_address, setting=_ADDRESS)
@@ -44,7 +56,7 @@ def work(config_path: Path) -> int:
     for warning in settings.warnings:
         log.warning("config.warning", text=warning)
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(_work(settings, sockets, os.environ))
+        return runner.run(_work(config_path, reading, sockets, os.environ))
 
 
 def _own_log(settings: LoggerSettings) -> LoggerSettings:
@@ -54,7 +66,10 @@ def _own_log(settings: LoggerSettings) -> LoggerSettings:
     return replace(settings, file_location="calls-offloader-worker.log")
 
 
-async def _work(settings: Settings, sockets: list[socket], environ: Mapping[str, str]) -> int:
+async def _work(
+    config_path: Path, reading: Reading, sockets: list[socket], environ: Mapping[str, str]
+) -> int:
+    settings = reading.settings
     own = settings.worker
     tls = TlsSettings(own.tls, own.tls_cert_file, own.tls_key_file)
     url = own.url or _url(sockets[0], tls=own.tls)
@@ -63,7 +78,8 @@ async def _work(settings: Settings, sockets: list[socket], environ: Mapping[str,
             server = HttpServer(
                 worker.app, tls=tls, tls_setting="worker.tls_cert_file", new_loop=new_loop
             )
-            async with asyncio.TaskGroup() as tasks:
+            reloader = _reloader(config_path, environ, reading, worker, server)
+            async with asyncio.TaskGroup() as tasks, reloading(reloader):
                 serving = tasks.create_task(server.serve(sockets=sockets), name="http")
                 log.info(
                     f"worker: listening on {own.listen_address}",  # noqa: G004 - for people
@@ -78,6 +94,33 @@ async def _work(settings: Settings, sockets: list[socket], environ: Mapping[str,
                 server.should_exit = True
         log.info("worker: ended")
         return code
+
+
+def _reloader(
+    config_path: Path,
+    environ: Mapping[str, str],
+    reading: Reading,
+    worker: RunningWorker,
+    server: HttpServer,
+) -> Reloader:
+    own = reading.settings.worker
+
+    def apply(settings: Settings) -> None:
+        worker.retune(settings.jobs)
+        change_levels(settings.logger)
+
+    configuration = ConfigurationPart(
+        config_path, environ, reading, live=LIVE_OF_WORKER, apply=apply
+    )
+    parts: list[Part] = [
+        configuration,
+        CaBundlePart(lambda: configuration.settings.jobs.network.ca_cert_file, worker.trust),
+        SecretKeyPart(worker.key_place, worker.cipher),
+    ]
+    if own.tls:
+        tls = TlsSettings(own.tls, own.tls_cert_file, own.tls_key_file)
+        parts.append(CertificatePart(tls, server.show, setting="worker.tls_cert_file"))
+    return Reloader(parts, reloads=Reloads(SystemClock()))
 
 
 async def _until_told(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -23,10 +24,12 @@ from offloader.backends.celery.messages import (
 from offloader.backends.registry import create_backend
 from offloader.backends.remote.client import trusted
 from offloader.backends.remote.door import backend_router
-from offloader.backends.remote.wire import door_key, seal
+from offloader.backends.remote.wire import seal
+from offloader.backends.retuned import Retuned
 from offloader.models import JobType
-from offloader.settings import Settings, default_state_dir
-from offloader.store.secret_key import Cipher, shared_cipher
+from offloader.settings import JobsSettings, Settings, default_state_dir
+from offloader.store.key_place import KeyPlace, shared_cipher
+from offloader.store.secret_key import Cipher
 from offloader.store.sqlite_file import key_file_of
 from offloader.worker.books import Books
 from offloader.worker.celery_thread import CeleryThread
@@ -51,6 +54,22 @@ class RunningWorker:
     closing: asyncio.Event
     """Set it before the HTTP server ends: logs that are being followed end then."""
     stop_grace_s: float
+    backend: Backend
+    cipher: Cipher
+    key_place: KeyPlace
+    tls: ssl.SSLContext
+    """Whom other doors are trusted by."""
+
+    def retune(self, jobs: JobsSettings) -> None:
+        """From now on, jobs are launched by these."""
+        if isinstance(self.backend, Retuned):
+            self.backend.retune(jobs)
+
+    def trust(self, ca: bytes) -> None:
+        """The content of jobs.ca_cert_file, from now on."""
+        self.tls.load_verify_locations(cadata=ca.decode())
+        if isinstance(self.backend, Retuned):
+            self.backend.trust(ca)
 
     async def drain(self, *, hurry: asyncio.Event) -> None:
         """See `House.drain`; tracks of others are finished, too."""
@@ -72,7 +91,8 @@ async def running_worker(
         StoreError: there is no secret key.
         BackendError: jobs cannot be looked for, or jobs.ca_cert_file cannot be used.
     """
-    cipher = await asyncio.to_thread(_cipher, settings, environ)
+    key_place = await asyncio.to_thread(_key_place, settings, environ)
+    cipher = await asyncio.to_thread(shared_cipher, environ, key_file=key_place.file)
     tls = await asyncio.to_thread(trusted, settings.jobs.network.ca_cert_file)
     own = replace(settings.jobs, api_type=settings.worker.api_type)
     backend = backend or create_backend(own, environ=environ)
@@ -129,7 +149,7 @@ async def running_worker(
         )
         closing = asyncio.Event()
         app = door_app(
-            key=door_key(cipher),
+            cipher=cipher,
             card=lambda: house.card,
             routers=[
                 backend_router(
@@ -153,7 +173,17 @@ async def running_worker(
             asyncio.create_task(tracks.run(), name="tracks"),
         ]
         try:
-            yield RunningWorker(app, house, tracks, closing, settings.jobs.stop_grace_s)
+            yield RunningWorker(
+                app=app,
+                house=house,
+                tracks=tracks,
+                closing=closing,
+                stop_grace_s=settings.jobs.stop_grace_s,
+                backend=backend,
+                cipher=cipher,
+                key_place=key_place,
+                tls=tls,
+            )
         finally:
             for task in watching:
                 task.cancel()
@@ -178,14 +208,14 @@ def _sealed_card(house: House, cipher: Cipher, asked: Mapping[str, Any]) -> dict
     return {"sealed": seal(cipher, house.card.document(), context=context)}
 
 
-def _cipher(settings: Settings, environ: Mapping[str, str]) -> Cipher:
-    """The service's key: from the environment, from a copy of its file, or on the service's own host."""
+def _key_place(settings: Settings, environ: Mapping[str, str]) -> KeyPlace:
+    """The service's keys: from the environment, from a copy of its file, or on the service's own host."""
     copied = default_state_dir(environ) / "offloader.key"
     if "://" not in settings.data_source and not copied.exists():
         beside = key_file_of(Path(settings.data_source))
         if beside.exists():
-            return shared_cipher(environ, key_file=beside)
-    return shared_cipher(environ, key_file=copied)
+            return KeyPlace(environ, beside)
+    return KeyPlace(environ, copied)
 
 
 def _books_file(settings: Settings, environ: Mapping[str, str]) -> Path:

@@ -288,3 +288,60 @@ def make_certificate(cert: Path, key: Path) -> None:
 
 def _found(directory: Path, pattern: str) -> list[Path]:
     return list(directory.glob(pattern))
+
+
+@pytest.mark.slow
+async def test_a_running_service_takes_over_what_changes_and_refuses_what_is_bad(
+    start: Start, tmp_path: Path
+) -> None:
+    for name in ("cert", "next"):
+        make_certificate(tmp_path / f"{name}.pem", tmp_path / f"{name}.key")
+    trust = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    trust.load_verify_locations(cafile=str(tmp_path / "next.pem"))
+    config = tmp_path / "config" / "config.toml"
+    config.parent.mkdir()
+    config.write_text("[jobs]\nmax_concurrent_jobs = 1\n")
+    service = await start(
+        "https",
+        trust,
+        API_HTTP_TLS_ENABLE="true",
+        API_HTTP_TLS_CERTFILE=str(tmp_path / "cert.pem"),
+        API_HTTP_TLS_CERTKEY=str(tmp_path / "cert.key"),
+        JOBS_ADMISSIONWAITS="0",
+    )
+
+    async def metrics() -> str:
+        return (await service.http.get("/metrics")).text
+
+    good = 'calls_offloader_config_last_reload_successful{part="configuration"} '
+    assert f"{good}1.0" in await metrics()
+    config.write_text("[jobs]\nmax_concurrent_jobs = 0\n")
+    service.process.send_signal(signal.SIGHUP)
+    refused = json.loads(await service.line("config.not_reloaded"))
+    assert "jobs.max_concurrent_jobs" in refused["reason"]
+    text = await metrics()
+    assert f"{good}0.0" in text
+    assert "calls_offloader_max_concurrent_jobs 1.0" in text
+
+    config.write_text(
+        "[jobs]\nmax_concurrent_jobs = 3\n[logger]\nconsole_level = 'debug'\nconsole_json = false\n"
+    )
+    (tmp_path / "next.pem").rename(tmp_path / "cert.pem")
+    (tmp_path / "next.key").rename(tmp_path / "cert.key")
+    key_file = tmp_path / "store.db.key"
+    key_file.write_text("n" * 32 + "\n" + key_file.read_text())
+    await service.line('"part": "certificate"')  # nobody had to ask
+    log = "".join(service.log)
+    assert '"settings": ["logger.console_json"]' not in log, "the environment goes before the file"
+    for part in ("configuration", "secret_keys"):
+        assert f'"part": "{part}"' in log, log
+    text = await metrics()
+    assert f"{good}1.0" in text
+    assert "calls_offloader_max_concurrent_jobs 3.0" in text
+    records = [
+        json.loads(line) for line in (tmp_path / "store.audit.jsonl").read_text().splitlines()
+    ]
+    changes = {r["part"]: r["changed"] for r in records if r["action"] == "config.changed"}
+    assert changes["configuration"] == "jobs.max_concurrent_jobs,logger.console_level"
+    assert "n" * 32 not in log
+    assert await service.end(signal.SIGTERM) == 0
