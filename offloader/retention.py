@@ -28,6 +28,8 @@ HOST_MAY_RETURN: Final = timedelta(days=7)
 _PUBLISHED_REST: Final = re.compile(r"[^/]+/artifacts/.+")
 """All that our programs leave of a published result (docs/job-contract.md 4)."""
 
+_COMPLAIN_EVERY_NS: Final = 3600_000_000_000
+
 log = get_logger()
 
 
@@ -50,6 +52,8 @@ class Retention:
         self._clock = clock
         self._removal = removal
         self._lease = lease
+        self._complained_ns: dict[str, int] = {}
+        """When it was last said of a job that it cannot be removed."""
 
     def retune(self, settings: JobsSettings) -> None:
         """From now on, jobs are kept as these say."""
@@ -84,12 +88,16 @@ class Retention:
             await self._removal.erase(job)
 
     async def _measured(self, job: Job) -> Job:
-        """What it left; a backend that has no way to the files leaves that open."""
+        """With what it left; a backend that has no way to the files leaves that open."""
         if job.workload is None:
             return await self._store.change(job.id, lambda now: replace(now, left_bytes=0))
         if not job.unpublished and _is_published(job):
             return job  # it goes, however much it is
-        files = await self._backend.artifacts(job.workload)
+        try:
+            files = await self._backend.artifacts(job.workload)
+        except BackendError as error:
+            log.debug("job.files_not_measured", job_id=job.id, error=str(error))
+            return job
         size = sum(file.size_bytes for file in files)
         rest = bool(files) and all(_PUBLISHED_REST.fullmatch(file.name) for file in files)
 
@@ -124,7 +132,19 @@ class Retention:
             try:
                 await step(job)
             except BackendError as error:
-                log.error("job.removal_failed", job_id=job.id, error=str(error))
+                self._complain(job, error)
+
+    def _complain(self, job: Job, error: BackendError) -> None:
+        """Once an hour: what is tried every minute is one event."""
+        now_ns = self._clock.monotonic_ns()
+        self._complained_ns = {
+            job_id: at_ns
+            for job_id, at_ns in self._complained_ns.items()
+            if now_ns - at_ns < _COMPLAIN_EVERY_NS
+        }
+        if job.id not in self._complained_ns:
+            self._complained_ns[job.id] = now_ns
+            log.error("job.removal_failed", job_id=job.id, error=str(error))
 
 
 def _is_published(job: Job) -> bool:

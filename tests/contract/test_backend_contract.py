@@ -423,6 +423,29 @@ async def test_removal_leaves_nothing_and_may_be_repeated(bench) -> None:
     await backend.stop(workload, grace_s=0)
 
 
+@pytest.mark.usefixtures("files_at_hand")
+async def test_erasing_takes_the_files_alone_where_the_log_is_elsewhere(bench) -> None:
+    script = "echo said; mkdir -p $DATA_DIR/r/artifacts; echo voice > $DATA_DIR/r/artifacts/a.ogg"
+    backend = bench.backend(script)
+    workload = await bench.launch(backend)
+    await ended(backend, workload)
+    assert [file.name for file in await backend.artifacts(workload)] == ["r/artifacts/a.ogg"]
+    for _ in range(2):
+        await backend.erase(workload)
+        assert await backend.artifacts(workload) == []
+    if bench.name != "docker":  # whose containers hold volume and log together
+        assert "said" in await whole_log(backend, workload)
+
+
+@pytest.mark.usefixtures("files_at_hand")
+async def test_files_of_a_running_job_are_not_erased(bench) -> None:
+    backend = bench.backend("touch $DATA_DIR/file; echo ready; while true; do sleep 0.02; done")
+    workload = await bench.launch(backend)
+    await said(backend, workload, "ready")
+    with pytest.raises(BackendError, match="still runs"):
+        await backend.erase(workload)
+
+
 async def test_a_second_launch_under_one_id_is_refused_and_the_first_goes_on(bench) -> None:
     backend = bench.backend("echo ready; while true; do sleep 0.02; done")
     workload = await bench.launch(backend)

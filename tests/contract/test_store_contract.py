@@ -120,6 +120,11 @@ async def test_a_job_comes_back_as_it_was_stored(store: JobStore) -> None:
         host="here",
         registration="r" * 64,
         wish_hash="w" * 64,
+        hold="case 7",
+        published_at=NOON,
+        erased_at=NOON,
+        deletion_at=NOON,
+        left_bytes=1 << 40,
     )
     for wanted in (full, job(2)):
         await store.reserve(wanted, admits=always)

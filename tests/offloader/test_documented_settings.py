@@ -49,6 +49,7 @@ TABLE = [
     entry("no-jobs-at-all", "[jobs]\nmax_concurrent_jobs = 0"),
     entry("a-number-out-of-its-bounds", "[jobs]\nmax_duration_s = 59"),
     entry("a-retention-of-another-form", '[jobs]\nfailed_jobs_retention_time = "1w"'),
+    entry("a-time-to-keep-of-another-form", '[jobs]\nkeep_published = "1w"'),
     entry("a-size-of-another-form", '[jobs]\nmin_free_disk = "5 bags"'),
     entry("an-address-of-copies-of-another-form", '[jobs]\ncopies_url = "https://bucket"'),
     entry("copies-in-a-directory-of-containers", '[jobs]\ncopies_url = "file:///srv/copies"'),

@@ -222,6 +222,7 @@ class KubernetesBackend:
         for each, job in found:
             await self._catch_up(each)
             await delete_job(self._api, job)
+            self._view.forget(each.name)
 
     async def salvage(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]

@@ -38,22 +38,18 @@ class JobFolders:
         settings = self._options.kubernetes
         if settings.claim_dir is not None:
             return self.of(reference.job_name) / "data"
-        if settings.claim:
-            raise BackendError(
-                f"the files of {reference.name} are on the claim {settings.claim}, which this service does "
-                "not have mounted: mount it and set jobs.kubernetes.persistent_volume_claim_dir"
-            )
+        self.check_reached(reference)
         raise BackendError(
             f"the files of {reference.name} were on its pod's emptyDir and went with it: set "
             "jobs.kubernetes.persistent_volume_claim_name to keep them, or jobs.copies_url"
         )
 
     def check_reached(self, reference: Reference) -> None:
-        """Raises FilesOutOfReach: what the job wrote is on a claim that this service does not have mounted."""
+        """Raises FilesOutOfReach: what the job wrote is on a claim that is not mounted here."""
         settings = self._options.kubernetes
         if settings.claim and settings.claim_dir is None:
             raise FilesOutOfReach(
-                f"the files of {reference.name} stay on the claim {settings.claim}, which this service does "
+                f"the files of {reference.name} are on the claim {settings.claim}, which this service does "
                 "not have mounted: mount it and set jobs.kubernetes.persistent_volume_claim_dir"
             )
 

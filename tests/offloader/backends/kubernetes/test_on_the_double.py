@@ -15,7 +15,7 @@ import yaml
 
 from offloader.backends.base import Phase
 from offloader.backends.kubernetes.backend import KubernetesBackend
-from offloader.errors import BackendError, LaunchFailed
+from offloader.errors import BackendError, FilesOutOfReach, LaunchFailed
 from offloader.models import JobType
 from testbed.kubernetes.objects import Refused
 from testbed.kubernetes.server import running_cluster
@@ -247,10 +247,15 @@ async def test_without_a_claim_files_and_retries_answer_why(services, documented
     documented("files-on-an-emptydir", str(gone_with_it.value))
     with pytest.raises(BackendError, match="emptyDir"):
         await backend.salvage(workload, job_type=JobType.RECORDING, variables={})
+    await backend.erase(workload)  # with the pod
+    assert (await backend.poll(workload)).phase is Phase.LOST
     unseen = {"JOBS_KUBERNETES_PERSISTENTVOLUMECLAIMDIR": ""}
     with pytest.raises(BackendError) as not_mounted:
         await services.backend(**unseen).artifacts(workload)
     documented("files-on-a-claim-that-is-not-mounted", str(not_mounted.value))
+    for _ in range(2):
+        with pytest.raises(FilesOutOfReach, match="does not have mounted"):
+            await services.backend(**unseen).remove(workload)
 
 
 @pytest.mark.slow
