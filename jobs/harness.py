@@ -24,6 +24,7 @@ from foundation.logs import configure_logs, get_logger
 from foundation.process_stats import read_family_stats
 from foundation.shutdown import Shutdown, shutdown_on_signals
 from foundation.spans import current_span
+from jobs import job_directory, manifest
 from jobs.copies.job_copy import JobCopy
 from jobs.own_deadline import arm_own_kill, own_deadline
 from jobs.settings import JobSettings
@@ -115,6 +116,8 @@ def run_job(job: Job, settings: JobSettings, *, job_type: JobType) -> int:
     with traced_job(settings, job_type=job_type), _process_files(job_type):
         code = uvloop.run(_run(job, settings, job_type))
         _write(_exit_code_file(job_type), str(code))
+        if job_directory.is_unfinished(settings.directory):
+            manifest.seal(settings.directory, "ended")
     return code
 
 

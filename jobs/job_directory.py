@@ -10,8 +10,9 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from foundation.logs import get_logger
 from foundation.spans import current_span, traceparent_or_none
@@ -41,6 +42,7 @@ def create(settings: JobSettings, *, base_name: str, reserve_bytes: int = _RESER
     """
     settings.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     document = {"format": FORMAT, **settings.to_document(), "base_name": base_name}
+    document["began_at"] = facts_of(settings.directory).get("began_at") or _now_rfc3339()
     if span := current_span().traceparent:
         document["span"] = span  # whoever finishes the job links to it
     write_private(settings.directory / _FILE, json.dumps(document, indent=1))
@@ -123,20 +125,26 @@ def load(
 
 def span_of(directory: Path) -> str:
     """The `traceparent` of the span of the job in `directory`; empty: it was not traced. Blocks."""
-    try:
-        document = json.loads((directory / _FILE).read_text(encoding="utf-8"))
-        return traceparent_or_none(document.get("span"))
-    except (OSError, ValueError, AttributeError):
-        return ""
+    return traceparent_or_none(facts_of(directory).get("span"))
 
 
 def base_name(directory: Path) -> str:
     """How the files of the job in `directory` are named, as far as `job.json` tells; else empty. Blocks."""
+    return str(facts_of(directory).get("base_name") or "")
+
+
+def facts_of(directory: Path) -> Mapping[str, Any]:
+    """What `job.json` in `directory` says; nothing if it cannot be read. Blocks."""
     try:
         document = json.loads((directory / _FILE).read_text(encoding="utf-8"))
-        return str(document.get("base_name") or "")
-    except (OSError, ValueError, AttributeError):
-        return ""
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def is_unfinished(directory: Path) -> bool:
+    """Somebody has still to publish what is in `directory`. Blocks."""
+    return (directory / _FILE).exists()
 
 
 def remove(directory: Path, *, keep: str = "") -> None:
@@ -186,6 +194,10 @@ def _write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _now_rfc3339() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _set_aside(path: Path, size_bytes: int) -> None:

@@ -19,7 +19,8 @@ from callclient.receive.tracks import Codec
 from foundation.error_place import place
 from foundation.groups import unwrapped
 from foundation.spans import step
-from jobs import job_directory
+from jobs import job_directory, manifest
+from jobs.connection_gaps import ConnectionGaps
 from jobs.disk_watch import RESERVE_BYTES, DiskFull, check_disk, watch_disk
 from jobs.harness import Interrupted, JobContext, StartFailed
 from jobs.presence import CallPeer, Presence
@@ -87,6 +88,8 @@ class RecorderJob:
         self._begun = False
         """`started` was reported."""
         self._base_name = settings.call_id
+        self._gaps = ConnectionGaps()
+        self._zero_ns = 0
         self._cut_short: RecordingCutShort | None = None
 
     async def run(self) -> None:
@@ -159,6 +162,9 @@ class RecorderJob:
 
                 def event_came(event: CallEvent) -> None:
                     watcher.event_came(event)
+                    if self._zero_ns and self._gaps.saw(event, zero_ns=self._zero_ns):
+                        saving = asyncio.to_thread(self._gaps.save, self._settings.directory)
+                        tasks.create_task(saving, name="connection-gaps")
                     if is_end(event):  # `job_stop` may get lost with a WebSocket
                         presence.end("the recording is over")
 
@@ -214,6 +220,7 @@ class RecorderJob:
                 self._context.log.warning(
                     "recording.start_impossible", off_s=off_s, taken="our own clock"
                 )
+        self._zero_ns = zero_ns
         return self._recording_loop(writer, compositor, zero_ns=zero_ns, zero_utc=zero_utc)
 
     async def _prepare(self) -> str:
@@ -355,6 +362,7 @@ class RecorderJob:
         )
         if certain:
             await asyncio.to_thread(make_artifacts, self._settings, path)
+            await asyncio.to_thread(manifest.seal, directory, "kept")
             await self._remove_files(keep=ARTIFACTS_DIR)
 
 

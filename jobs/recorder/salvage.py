@@ -10,7 +10,7 @@ from typing import Final
 
 from callclient.plugin_api import ApiError
 from foundation.logs import configure_logs, get_logger
-from jobs import job_directory
+from jobs import job_directory, manifest
 from jobs.container import CRASHED_VARIABLE
 from jobs.copies.job_copy import VOUCHED_VARIABLE, JobCopy
 from jobs.publication import salvage_exit_code
@@ -48,7 +48,11 @@ def main(directory: Path, environ: Mapping[str, str]) -> int:
         ):
             crashed = bool(environ.get(CRASHED_VARIABLE))
             vouched = environ.get(VOUCHED_VARIABLE) == "true"
-            asyncio.run(_salvage(settings, base_name, crashed=crashed, vouched=vouched))
+            try:
+                asyncio.run(_salvage(settings, base_name, crashed=crashed, vouched=vouched))
+            finally:
+                if job_directory.is_unfinished(settings.directory):
+                    manifest.seal(settings.directory, "tried")
     except (ApiError, Mp4Error, OSError, ValueError) as error:
         _log.error("salvage.failed", reason=str(error))
         return salvage_exit_code(error)
@@ -84,6 +88,7 @@ async def _salvage(
                 await asyncio.to_thread(make_artifacts, settings, recording)
     if certain:
         copy.release()
+        await asyncio.to_thread(manifest.seal, settings.directory, "kept")
         await asyncio.to_thread(job_directory.remove, settings.directory, keep=ARTIFACTS_DIR)
     await copy.finish()
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from callclient.client import CallClient, CallClientConfig
-from callclient.events import CallEvent, MediaLost, MediaRestored, TrackAdded
+from callclient.events import CallEvent, TrackAdded
 from callclient.plugin_api import ApiError
 from callclient.receive.latency import CAPTIONS, RECORDING
 from callclient.receive.tracks import RemoteTrack, TrackSource
@@ -19,12 +19,12 @@ from foundation.clock import Clock, SystemClock
 from foundation.groups import unwrapped
 from foundation.spans import step
 from jobs import job_directory
+from jobs.connection_gaps import ConnectionGaps
 from jobs.harness import Interrupted, JobContext, StartFailed
 from jobs.presence import Presence
 from jobs.tracing import figures
 from jobs.transcriber.engines.base import EngineLoadError
 from jobs.transcriber.engines.hints import CallHints, channel_name_of
-from jobs.transcriber.losses import ConnectionGaps
 from jobs.transcriber.models import ModelsInUse, engine_used, hints_of
 from jobs.transcriber.settings import TranscriberSettings
 from jobs.transcriber.speakers import SpeakerDirectory
@@ -226,14 +226,9 @@ class TranscriberJob:
         # Screen sound is left out on purpose (calls-plugin.md 12, trap 28).
         if isinstance(event, TrackAdded) and event.track.source is TrackSource.VOICE:
             self._voice_found(tasks, event.track)
-        elif self._zero_ns and isinstance(event, MediaLost):
-            self._gaps.lost(event.since_ns - self._zero_ns)
-        elif (
-            self._zero_ns
-            and isinstance(event, MediaRestored)
-            and self._gaps.restored(event.at_ns - self._zero_ns)
-        ):
-            tasks.create_task(self._save_gaps(), name="connection-gaps")
+        elif self._zero_ns and self._gaps.saw(event, zero_ns=self._zero_ns):
+            saving = asyncio.to_thread(self._gaps.save, self._settings.directory)
+            tasks.create_task(saving, name="connection-gaps")
 
     def _voice_found(self, tasks: asyncio.TaskGroup, track: RemoteTrack) -> None:
         self._tracks.offer(track)
@@ -251,12 +246,6 @@ class TranscriberJob:
         )
         if self._speakers.knows(session_id):
             self._hints.participant(self._speakers.name(session_id))
-
-    async def _save_gaps(self) -> None:
-        try:
-            await asyncio.to_thread(self._gaps.save, self._settings.directory)
-        except OSError as error:  # only a mark in the JSON would be missing
-            self._context.log.warning("gaps.not_saved", reason=error.strerror)
 
     async def _end_on_signal(self, presence: Presence) -> None:
         await self._context.shutdown.requested.wait()

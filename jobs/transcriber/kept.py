@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from foundation.logs import get_logger
-from jobs import job_directory
+from jobs import job_directory, manifest
+from jobs.connection_gaps import FILE_NAME as CONNECTION_NAME
 from jobs.transcriber.capture import INDEX_SUFFIX
 from jobs.transcriber.document import render
-from jobs.transcriber.losses import FILE_NAME as CONNECTION_NAME
 from jobs.transcriber.speakers import FILE_NAME as SPEAKERS_NAME
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def finish_directory(settings: TranscriberSettings) -> None:
             _keep(name, settings, target)
     if settings.keep_audio:
         _keep(AUDIO_DIR, settings, target)
+    manifest.seal(settings.directory, "kept")
     job_directory.remove(settings.directory, keep=ARTIFACTS_DIR)
 
 

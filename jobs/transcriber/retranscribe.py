@@ -20,7 +20,7 @@ from typing import Final
 
 from callclient.plugin_api import ApiError, PluginApi
 from foundation.logs import configure_logs, get_logger
-from jobs import job_directory
+from jobs import job_directory, manifest
 from jobs.publication import PublishState, salvage_exit_code
 from jobs.settings import SettingsError, bool_setting, read_auth_token
 from jobs.site_api import site_api
@@ -133,6 +133,7 @@ async def _transcribe_again(wish: _Wish) -> None:
                 on_progress=log_progress,
                 directory=wish.target,
             )
+    await asyncio.to_thread(manifest.seal, settings.directory, "transcribed again")
     _log.info(
         "retranscription.done",
         segments=len(document["segments"]),

@@ -14,6 +14,7 @@ from PIL import Image
 
 from callclient.events import CallStateReceived, JobStopRequested
 from callclient.plugin_api import ApiError
+from foundation.file_manifest import entries_of
 from foundation.logs import get_logger
 from foundation.shutdown import Shutdown
 from jobs import job_directory
@@ -179,13 +180,10 @@ async def test_a_published_job_leaves_the_wished_files_and_nothing_else(
     assert f"{settings.job_id}/{ARTIFACTS_DIR}/poster.jpg" in offered
     kept = settings.directory / ARTIFACTS_DIR
     names = {path.name for path in kept.iterdir()}
-    assert names == {
-        "chapters.json",
-        "chapters.vtt",
-        "poster.jpg",
-        "speakers.json",
-        "speaker-01.ogg",
-    }
+    made = {"chapters.json", "chapters.vtt", "poster.jpg", "speakers.json", "speaker-01.ogg"}
+    assert names == {*made, "manifest.jsonl"}
+    (entry,) = entries_of((kept / "manifest.jsonl").read_bytes())
+    assert {file["name"] for file in entry["files"]} == {f"{ARTIFACTS_DIR}/{name}" for name in made}
     speaker = json.loads((kept / "speakers.json").read_text())["speakers"][0]
     assert (speaker["session_id"], speaker["user_id"]) == ("session-alice", "user-alice")
     assert speaker["name"]

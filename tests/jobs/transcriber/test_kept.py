@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs import job_directory
+from jobs.connection_gaps import ConnectionGaps
 from jobs.transcriber.capture import (
     INDEX_SUFFIX,
     TrackCapture,
@@ -18,7 +19,7 @@ from jobs.transcriber.capture import (
 )
 from jobs.transcriber.keeping import artifacts, keep_audio
 from jobs.transcriber.kept import finish_directory
-from jobs.transcriber.losses import ConnectionGaps, LostAudio, lost_connections, lost_packets
+from jobs.transcriber.losses import LostAudio, lost_connections, lost_packets
 from jobs.transcriber.outcome import write_files
 from jobs.transcriber.settings import TranscriberSettings
 from jobs.transcriber.speakers import SpeakerDirectory
@@ -97,10 +98,14 @@ def test_what_is_wished_is_kept_and_no_sound(settings, clips) -> None:
     _finished(settings, clips)
     finish_directory(replace(settings, artifacts="json,srt,md,vtt,txt"))
     files = {path.relative_to(settings.directory).as_posix() for path in _files(settings.directory)}
-    assert files == {f"artifacts/transcript.{kind}" for kind in ("json", "srt", "md", "vtt", "txt")}
+    kinds = ("json", "srt", "md", "vtt", "txt")
+    assert files == {
+        "artifacts/manifest.jsonl",
+        *(f"artifacts/transcript.{kind}" for kind in kinds),
+    }
     for path in _files(settings.directory):
         assert path.stat().st_mode & 0o077 == 0
-        assert "世界" in path.read_text(encoding="utf-8")
+        assert path.name == "manifest.jsonl" or "世界" in path.read_text(encoding="utf-8")
 
 
 def test_voices_are_kept_when_asked_for_and_can_be_read_again(settings, clips) -> None:
@@ -108,7 +113,7 @@ def test_voices_are_kept_when_asked_for_and_can_be_read_again(settings, clips) -
     finish_directory(replace(settings, keep_audio=True))
     kept = settings.directory / "artifacts" / "audio"
     assert {path.name for path in _files(settings.directory)} == {
-        *("a.ogg", f"a.ogg{INDEX_SUFFIX}", "connection.json", "call.json")
+        *("a.ogg", f"a.ogg{INDEX_SUFFIX}", "connection.json", "call.json", "manifest.jsonl")
     }
     assert json.loads((kept / "call.json").read_text()) == {"base_name": "Call"}
     assert lost_connections(kept), "or a later transcript would not tell of them"
@@ -126,7 +131,7 @@ def test_whoever_finishes_a_half_kept_directory_loses_nothing(settings, clips) -
     assert {path.name for path in _files(settings.directory)} == {
         "a.ogg",
         f"a.ogg{INDEX_SUFFIX}",
-        *("connection.json", "call.json"),
+        *("connection.json", "call.json", "manifest.jsonl"),
         "transcript.srt",
     }
 
