@@ -35,5 +35,5 @@ def open_below(root: int, name: str) -> int:
         os.close(folder)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise FileNotFoundError(errno.ENOENT, "not a plain file", name)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
     return file

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Sequence
 
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
@@ -14,7 +13,7 @@ _INHERITED_HANDLERS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _IGNORED_HERE = (signal.SIGPIPE, signal.SIGHUP, signal.SIGXFSZ)
 
 
-def spawn_as(uid: int, gid: int, command: Sequence[str], *, output_fd: int, nice: int = 0) -> int:
+def spawn_as(uid: int, gid: int, command: list[str], *, output_fd: int, nice: int = 0) -> int:
     """The process ID of `command`, which has this environment, and a process group of its own.
 
     posix_spawn(3) cannot change users. This process has one thread, so that a fork is safe.
