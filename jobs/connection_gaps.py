@@ -56,5 +56,5 @@ def read(directory: Path) -> list[tuple[int, int]]:
     try:
         gaps = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
         return [(int(start), int(end)) for start, end in gaps]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
         return []
