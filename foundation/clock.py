@@ -51,6 +51,11 @@ class ManualClock:
         self._utc += timedelta(seconds=seconds)
 
 
+def rfc3339(moment: datetime) -> str:
+    """In UTC, to the microsecond: `2026-01-31T10:00:00.000000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def epoch_ms(moment: datetime) -> int:
     """Milliseconds since the epoch, the unit of every time on the Calls wire."""
     return round(moment.timestamp() * 1000)

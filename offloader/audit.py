@@ -19,9 +19,9 @@ from structlog.contextvars import get_contextvars
 
 from clientauth.caller import Caller
 from clientauth.turns import PEER, source
-from foundation.clock import Clock
+from foundation.clock import Clock, rfc3339
 from foundation.logs import get_logger
-from offloader.audit_file import AuditFile, Place, rfc3339
+from offloader.audit_file import AuditFile, Place
 
 LOGIN_FAILED: Final = "login.failed"
 JOB_SHOWN: Final = "job.show"

@@ -19,9 +19,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+
+from foundation.clock import rfc3339
 
 NOTHING_BEFORE: Final = "0" * 64
 RECOVERED: Final = "audit.recovered"
@@ -55,11 +57,6 @@ def entry_of(line: bytes) -> dict[str, Any] | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("seq"), int):
         return None
     return entry
-
-
-def rfc3339(moment: datetime) -> str:
-    """In UTC, to the microsecond."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def put_aside(path: Path) -> list[tuple[int, Path]]:

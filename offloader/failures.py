@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from foundation.clock import rfc3339
 from offloader.advice import next_step
 from offloader.models import Job, JobType, Publication, StopReason
 
@@ -284,7 +285,7 @@ def failure_line(failure: Failure, job: Job) -> bytes:
     document = {
         "event": "job.failure",
         "level": "error",
-        "time": job.stopped_at.isoformat() if job.stopped_at else None,
+        "time": rfc3339(job.stopped_at) if job.stopped_at else None,
         **failure_document(failure),
     }
     return json.dumps(document, ensure_ascii=False).encode() + b"\n"

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from foundation.clock import rfc3339
 from foundation.logs import get_logger
 from offloader.backends.base import Backend
 from offloader.backends.environment import job_environment
@@ -76,7 +77,7 @@ def _dropped_line(job: Job) -> bytes:
     environment = job_environment(job.spec.input_data)
     if not environment.dropped:
         return b""
-    line = {"event": "input.dropped", "level": "warning", "time": job.created_at.isoformat()}
+    line = {"event": "input.dropped", "level": "warning", "time": rfc3339(job.created_at)}
     return json.dumps({**line, **environment.dropped_fields}).encode() + b"\n"
 
 

@@ -10,6 +10,15 @@ from offloader.retranscription_wish import ENGINES, MOST_WORDS
 
 EXAMPLE_ID: Final = "5f0c3ba1d29e"
 _EPOCH_MS: Final = {"type": "integer", "format": "int64", "description": "epoch milliseconds"}
+_TIMES: Final = {
+    "type": "object",
+    "description": "the moments of a job, RFC 3339 in UTC",
+    "properties": {
+        name: {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
+        for name in ("created", "deadline", "stopped", "next_attempt")
+    },
+    "required": ["created", "deadline", "stopped", "next_attempt"],
+}
 
 JOB_CONFIG_EXAMPLE: Final[dict[str, Any]] = {
     "type": "recording",
@@ -46,6 +55,12 @@ DETAILS_EXAMPLE: Final[dict[str, Any]] = {
     "next_step": "",
     "failure": None,
     "deadline_at": 1769857200000,
+    "times": {
+        "created": "2026-01-31T10:00:00.000000Z",
+        "deadline": "2026-01-31T11:00:00.000000Z",
+        "stopped": "2026-01-31T11:00:00.000000Z",
+        "next_attempt": None,
+    },
     "post_call": True,
     "unpublished": False,
     "publication": None,
@@ -213,6 +228,7 @@ SCHEMAS: Final[dict[str, Any]] = {
                 description="for the admin only: the worker or host it is on; empty: there is one"
             ),
             "deadline_at": _EPOCH_MS,
+            "times": _TIMES,
             "post_call": {"type": "boolean", "description": "its call is over"},
             "unpublished": {"type": "boolean", "description": "it left a result without a post"},
             "publication": _nullable(_PUBLICATION),
@@ -223,6 +239,7 @@ SCHEMAS: Final[dict[str, Any]] = {
         required=[
             *_JOB_REQUIRED,
             *("state", "stop_reason", "exit_code", "detail", "next_step", "failure", "deadline_at"),
+            "times",
             *("post_call", "unpublished", "publication", "retranscription", "figures"),
         ],
     ),

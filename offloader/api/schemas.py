@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from clientauth.service import Identity
-from foundation.clock import epoch_ms
+from foundation.clock import epoch_ms, rfc3339
 from offloader.failures import failure_document, failure_of
 from offloader.job_wish import JobWish
 from offloader.models import Job, OutboxEntry
@@ -104,6 +104,7 @@ def details_document(job: Job, *, client: Identity, said: str = "") -> dict[str,
             "next_step": failure.next_step if failure else "",
             "failure": failure and failure_document(failure),
             "deadline_at": epoch_ms(job.deadline_at),
+            "times": _times(job),
             "post_call": job.post_call,
             "unpublished": job.unpublished,
             "publication": job.outbox and _publication_document(job.outbox),
@@ -111,6 +112,17 @@ def details_document(job: Job, *, client: Identity, said: str = "") -> dict[str,
             "figures": dict(job.figures),
         }
     )
+
+
+def _times(job: Job) -> dict[str, str | None]:
+    """In RFC 3339; the wire's own members are milliseconds."""
+    moments = {
+        "created": job.created_at,
+        "deadline": job.deadline_at,
+        "stopped": job.stopped_at,
+        "next_attempt": job.outbox and job.outbox.next_at,
+    }
+    return {name: rfc3339(moment) if moment else None for name, moment in moments.items()}
 
 
 def _host(job: Job) -> str:

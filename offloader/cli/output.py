@@ -58,10 +58,11 @@ def write_bytes(chunk: bytes) -> None:
 
 
 def moment(epoch_ms: int | None) -> str | None:
-    """`2026-11-21 14:05:10 UTC`."""
+    """Local time with its offset: `2026-11-21 15:05:10 +01:00`."""
     if epoch_ms is None:
         return None
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    local = datetime.fromtimestamp(epoch_ms / 1000, UTC).astimezone()
+    return f"{local:%Y-%m-%d %H:%M:%S} {local.isoformat()[-6:]}"
 
 
 def lasting(seconds: float | None) -> str | None:

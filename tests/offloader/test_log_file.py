@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import stat
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,7 +18,7 @@ import structlog
 from foundation.layered_config import ConfigError
 from foundation.logs import get_logger
 from offloader.log_file import CappedLogFile
-from offloader.logging_setup import set_up_logging
+from offloader.logging_setup import change_levels, set_up_logging
 from offloader.settings import LoggerSettings, load_settings
 
 DAY = timedelta(days=1)
@@ -159,3 +160,35 @@ def test_the_default_file_is_given_up_with_a_warning(monkeypatch: pytest.MonkeyP
     stream = io.StringIO()
     set_up_logging(load_settings(Path("/nonexistent"), {}).logger, stream=stream)
     assert "log.file_unusable" in stream.getvalue()
+
+
+@pytest.mark.usefixtures("no_traces")
+def test_levels_that_change_count_for_loggers_that_have_logged_already(tmp_path: Path) -> None:
+    stream, path = io.StringIO(), tmp_path / "log"
+    set_up_logging(
+        settings(path, LOGGER_CONSOLELEVEL="error", LOGGER_FILELEVEL="info"), stream=stream
+    )
+    log = get_logger()
+    log.info("thing.before")
+    log.debug("thing.hidden")
+    change_levels(settings(path, LOGGER_CONSOLELEVEL="debug", LOGGER_FILELEVEL="warn"))
+    log.debug("thing.shown")
+    logging.getLogger("sqlalchemy").info("values of rows")
+    change_levels(settings(path, LOGGER_CONSOLELEVEL="error", LOGGER_FILELEVEL="warn"))
+    log.info("thing.after")
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["thing.before"]
+    assert ["thing.shown" in line for line in stream.getvalue().splitlines()] == [True]
+
+
+@pytest.mark.usefixtures("no_traces")
+@pytest.mark.parametrize("in_json", ["true", "false"])
+def test_times_in_logs_are_rfc_3339_in_utc(tmp_path: Path, in_json: str) -> None:
+    stream, path = io.StringIO(), tmp_path / "log"
+    form = {"LOGGER_CONSOLEJSON": in_json, "LOGGER_FILEJSON": in_json}
+    set_up_logging(settings(path, **form), stream=stream)
+    get_logger().info("ours")
+    logging.getLogger("another.library").warning("theirs")
+    lines = [*stream.getvalue().splitlines(), *path.read_text().splitlines()]
+    assert len(lines) == 4
+    for line in lines:
+        assert re.search(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\b", line), line

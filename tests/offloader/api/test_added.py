@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -385,3 +386,14 @@ async def test_what_does_not_answer_in_time_is_not_ready() -> None:
 
     condition = Condition(store=MemoryJobStore(), backend=Stuck(), entrance=Open())
     assert await condition.obstacles() == ["the stub backend does not answer"]
+
+
+async def test_times_beside_the_wires_own_are_rfc_3339_in_utc(running: Any) -> None:
+    job_id = await running.create_job(max_duration_sec=60)
+    answer = await running.http.get(f"/jobs/{job_id}?details=1", headers=running.basic("plugin"))
+    document = answer.json()
+    times = document["times"]
+    assert (times["stopped"], times["next_attempt"]) == (None, None)
+    for name, ms in (("created", document["start_at"]), ("deadline", document["deadline_at"])):
+        assert times[name].endswith("Z")
+        assert round(datetime.fromisoformat(times[name]).timestamp() * 1000) == ms
