@@ -300,14 +300,13 @@ def _capacity_families(now: Capacity) -> Iterator[Metric]:
 
 
 def _reload_families(ended: Mapping[str, tuple[bool, float]]) -> list[Metric]:
-    name = "calls_offloader_config_last_reload"
     good = GaugeMetricFamily(
-        f"{name}_successful",
+        "calls_offloader_config_last_reload_successful",
         "0: this part was changed on disk and cannot be used; what was read before is in force.",
         labels=("part",),
     )
     when = GaugeMetricFamily(
-        f"{name}_success_timestamp_seconds",
+        "calls_offloader_config_last_reload_success_timestamp_seconds",
         "When this part could last be used, seconds since the epoch.",
         labels=("part",),
     )

@@ -130,3 +130,34 @@ async def test_an_unknown_database_is_named(postgres: Any) -> None:
     source = postgres.new_database().replace("/test_", "/other_")
     with pytest.raises(StoreError, match=r'database "other_\w+" does not exist'):
         await open_database(source)
+
+
+async def test_replicas_on_a_server_get_a_new_key_one_after_the_other(
+    postgres: Any, tmp_path: Path
+) -> None:
+    old, new = "o" * 32, "n" * 32
+    source = postgres.new_database()
+    async with AsyncExitStack() as stack:
+
+        async def opened(keys: str) -> Stores:
+            environ = {"OFFLOADER_SECRET_KEY": keys}
+            return await stack.enter_async_context(
+                open_stores(source, environ=environ, state_dir=tmp_path)
+            )
+
+        first = await opened(old)
+        await first.secrets.put_secret("a", "client", "https://site", "of the old key")
+        await first.secrets.put_variables("a", {"API_KEY": "of the old key"})
+        second = await opened(f"{new},{old}")
+        assert await second.secrets.secret("a") == "of the old key"
+        await second.secrets.put_secret("b", "client", "https://other", "of the new key")
+        assert await first.secrets.secret("b") is None
+        assert await first.keys.check() == second.cipher.keys[0].id
+        first.cipher.use((new, old))
+        assert await first.keys.check() == ""
+        checks = (first.keys.renew(), second.keys.renew())
+        assert sum([use.renewed for use in await asyncio.gather(*checks)]) == 2
+        second.cipher.use((new,))
+        assert await second.secrets.secret("a") == "of the old key"
+        assert await second.secrets.variables("a") == {"API_KEY": "of the old key"}
+        assert (await second.keys.uses()).unreadable == 0

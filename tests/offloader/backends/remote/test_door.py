@@ -426,3 +426,18 @@ async def test_a_host_that_hangs_is_noticed_as_soon_when_a_log_is_asked_for(
             documented("a-worker-that-cannot-be-reached/2", str(caught.value))
             assert loop.time() - began_s < 10
         await client.aclose()
+
+
+@pytest.mark.parametrize("keys", [("n" * 32, "k" * 32), ("k" * 32, "n" * 32)])
+async def test_a_service_and_a_worker_with_one_key_in_common_work_together(
+    behind_a_door, keys: tuple[str, ...]
+) -> None:
+    backend = StubBackend()
+    _, door = await behind_a_door(backend)
+    client = RemoteBackend(door.url, cipher=Cipher(*keys))
+    try:
+        assert (await client.card()).name == "w1"
+        workload = await launched(backend)
+        await client.salvage(workload, job_type=JobType.RECORDING, variables={"AUTH_TOKEN": "hush"})
+    finally:
+        await client.aclose()
