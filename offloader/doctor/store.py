@@ -162,7 +162,7 @@ def schema_finding(step: str | None, shown: str, *, took_s: float) -> Finding:
             _WHAT,
             f"{shown}: schema {step}, this release knows {HEAD}",
             cause="a later release has used it: this one refuses to start",
-            fix=("start that release again, or restore the backup from before its upgrade",),
+            fix=("start that release again, or offloader store restore FILE of before its upgrade",),
             data=data,
         )
     if step != HEAD:
@@ -171,7 +171,7 @@ def schema_finding(step: str | None, shown: str, *, took_s: float) -> Finding:
             _WHAT,
             f"{shown}: schema {step or 'none'}",
             cause=f"the next start brings it to {HEAD}; there is no way back but a backup",
-            fix=('sqlite3 FILE ".backup COPY" (PostgreSQL: pg_dump) before the upgrade',),
+            fix=("offloader store backup FILE",),
             data=data,
         )
     return ok("store_good", _WHAT, f"{shown}: whole, schema {step}", data=data)

@@ -27,7 +27,7 @@ from offloader.errors import StoreError
 from offloader.store import postgresql, sqlite_file
 from offloader.store.migrate import migrate, step_to_leave
 from offloader.store.sqlite_anchor import Anchor
-from offloader.store.sqlite_copy import copy_before_step
+from offloader.store.sqlite_copy import copy_before_step, forget_old_copies
 from offloader.store.sqlite_threads import SqliteThreads
 
 _WRITE: Final = "offloader_write"
@@ -134,6 +134,8 @@ class Database:
                     copy = await asyncio.to_thread(copy_before_step, self._file, step)
                     log.info("store.copied", step=step, copy=str(copy))
                 await connection.run_sync(migrate, file=self._file)
+            if self._file is not None:
+                await asyncio.to_thread(forget_old_copies, self._file)
         except StoreError as error:
             if str(error).startswith("database "):
                 raise

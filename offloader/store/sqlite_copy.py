@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import time
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,7 @@ from offloader.store.sqlite_file import BUSY_TIMEOUT_MS, explained
 
 _KEPT: Final = 2
 """Copies from before so many steps: they hold what may have been deleted since."""
+_KEPT_FOR: Final = timedelta(days=30)
 _NEW_SUFFIX: Final = ".new"
 _STEP: Final = re.compile(r"[0-9a-z]+")
 
@@ -75,6 +78,15 @@ def copies_before_steps(path: Path) -> list[tuple[str, Path]]:
             if other.name.startswith(prefix) and _STEP.fullmatch(step):
                 found.append((step, other))
     return sorted(found)
+
+
+def forget_old_copies(path: Path) -> None:
+    """Remove the copies that nobody goes back to any more. Blocks; never raises."""
+    oldest_s = time.time() - _KEPT_FOR.total_seconds()
+    for _, copy in copies_before_steps(path):
+        with suppress(OSError):
+            if copy.stat().st_mtime < oldest_s:
+                copy.unlink()
 
 
 def to_disk(path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -55,26 +56,41 @@ async def test_a_mismatch_is_named_and_the_exit_code_says_so(served: Any, docume
         documented("files-that-are-not-as-their-job-left-them", result.err.strip())
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({POSTER: b"b picture"}, "poster.jpg: is not what it was"),
-        ({POSTER: b"short"}, "has 5 bytes, the manifest says 9"),
-        ({POSTER: None}, "poster.jpg: is in the manifest, and gone"),
-        ({MANIFEST: None}, "it has no manifest"),
-        ({MANIFEST: b""}, "manifest.jsonl: it is empty"),
-        ({MANIFEST: b"{}\n"}, "line 1 is no line of a manifest"),
-        ({"rec/artifacts/more.jpg": b"x"}, "more.jpg: is not in the manifest"),
-    ],
+CHAIN = "files-that-are-not-as-their-job-left-them"
+LINE = kept()[MANIFEST]
+
+
+@pytest.mark.documents(
+    "files-that-are-not-as-their-job-left-them/2",
+    "files-that-are-not-as-their-job-left-them/3",
+    "files-that-are-not-as-their-job-left-them/4",
+    "files-that-are-not-as-their-job-left-them/5",
 )
-def test_the_first_mismatch_is_named(change: dict[str, bytes | None], said: str) -> None:
-    changed = {**kept(), **change}
+def test_the_first_mismatch_is_named(documented) -> None:
+    for entry, change, said in (
+        ("", {POSTER: b"b picture"}, "poster.jpg: is not what it was"),
+        ("", {POSTER: b"short"}, "has 5 bytes, the manifest says 9"),
+        ("", {POSTER: None}, "poster.jpg: is in the manifest, and gone"),
+        ("", {MANIFEST: None}, "it has no manifest"),
+        ("", {"rec/artifacts/more.jpg": b"x"}, "more.jpg: is not in the manifest"),
+        ("/2", {MANIFEST: b"{}\n"}, "line 1 is no line of a manifest"),
+        ("/3", {MANIFEST: LINE.replace(b"kept", b"Kept") + next_line(LINE, {"files": []})}, ""),
+        ("/4", {MANIFEST: LINE.replace(b'"prev":"0', b'"prev":"1')}, ""),
+        ("/5", {MANIFEST: b""}, "manifest.jsonl: it is empty"),
+    ):
+        problem = problem_of({**kept(), **change})
+        assert said in problem
+        if entry:
+            documented(CHAIN + entry, problem)
+
+
+def problem_of(changed: Mapping[str, bytes | None]) -> str:
     files = {name: content for name, content in changed.items() if content is not None}
 
     def digest(name: str) -> tuple[int, str]:
         return len(files[name]), hashlib.sha256(files[name]).hexdigest()
 
-    assert said in compare(files, read=files.__getitem__, digest=digest).problem
+    return compare(files, read=files.__getitem__, digest=digest).problem
 
 
 async def test_without_kept_files_there_is_nothing_to_verify(served: Any) -> None:

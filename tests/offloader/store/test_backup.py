@@ -223,7 +223,15 @@ CHANGES = {
 }
 
 
-@pytest.mark.documents(*CHANGES, "a-backup-that-is-none", "a-backup-of-a-later-schema")
+@pytest.mark.documents(
+    "a-backup-that-was-changed",
+    "a-backup-of-a-later-release",
+    "a-backup-without-its-manifest",
+    "a-backup-without-its-database",
+    "a-backup-whose-manifest-is-none",
+    "a-backup-that-is-none",
+    "a-backup-of-a-later-schema",
+)
 async def test_what_is_no_sound_backup_of_this_release_replaces_nothing(
     tmp_path: Path, key: KeyPlace, opened: Open, documented
 ) -> None:

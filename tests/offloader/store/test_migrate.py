@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import stat
 from contextlib import closing
@@ -182,6 +183,15 @@ async def test_of_the_copies_the_newest_two_are_kept(tmp_path: Path) -> None:
     for step in ("0001", "0002", "0003"):
         sqlite_copy.copy_before_step(path, step)
     assert [step for step, _ in sqlite_copy.copies_before_steps(path)] == ["0002", "0003"]
+
+
+async def test_a_copy_that_nobody_goes_back_to_goes_with_a_start(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    await (await open_database(str(path))).aclose()
+    old, new = (sqlite_copy.copy_before_step(path, step) for step in ("0001", "0002"))
+    os.utime(old, (0, 0))
+    await (await open_database(str(path))).aclose()
+    assert [copy for _, copy in sqlite_copy.copies_before_steps(path)] == [new]
 
 
 @pytest.mark.documents("no-copy-before-a-change-of-the-schema")
