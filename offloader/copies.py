@@ -89,6 +89,14 @@ class JobCopies:
             async for chunk in read_copied(self._store, result, file, start=start):
                 yield chunk
 
+    async def erase(self, job: Job) -> None:
+        """The files alone: who was to publish it has to be known as long as its record is, for the job itself
+        may come back with its host (docs/copies.md)."""
+        if result := result_of(job):
+            with _told(job):
+                async with asyncio.timeout(_READ_S):
+                    await self._store.remove(result)
+
     async def remove(self, job: Job) -> None:
         """Everything of the job, and who was to publish it: its record goes as well."""
         result = result_of(job)

@@ -112,6 +112,11 @@ class LostJobs:
                 return
         yield _line("it was where the job ran, and is gone with that, or cannot be reached")
 
+    async def erase(self, job: Job) -> None:
+        """Remove the files of its copy. Raises BackendError: its store is away."""
+        if self._copies is not None:
+            await self._copies.erase(job)
+
     async def forget(self, job: Job) -> None:
         """Remove whatever is left of its copy. Raises BackendError: its store is away."""
         if self._copies is not None:

@@ -101,7 +101,7 @@ class Removal:
         erasing = await self._store.change(job.id, partial(_erasing, now=now))
         if erasing.workload is not None:
             await self._backend.erase(erasing.workload)
-            await self._lost.forget(erasing)
+            await self._lost.erase(erasing)
         await self._store.change(job.id, lambda present: replace(present, left_bytes=0))
         log.info("job.files_erased", job_id=job.id)
 

@@ -165,6 +165,9 @@ async def hosted_call(
         transcriptions=models_dir is not None,
         backend=backend,
         plugin_environment=plugin_environment or {},
+        offloader_environment={
+            "JOBS_KEEPPUBLISHED": "1d"
+        },  # files of jobs are looked at afterwards
     )
     try:
         with unwrapped(Exception):

@@ -6,6 +6,7 @@ A test holds it to the routes, and Schemathesis the routes to it.
 from __future__ import annotations
 
 from functools import cache
+from typing import Final
 
 from offloader.api.openapi_parts import (
     EXAMPLE_ETAG,
@@ -31,6 +32,10 @@ from offloader.api.openapi_schemas import (
 from offloader.api.queries import LARGEST_PAGE
 from offloader.models import JobState, JobType
 from offloader.version import BUILD_VERSION, version_document
+
+_LATER: Final[Document] = {
+    "description": "Some of it cannot be reached now, and is removed later; the body is empty."
+}
 
 
 @cache
@@ -226,9 +231,9 @@ def _jobs() -> Document:
                 errors=(400, 401, 404, 429, 500),
             ),
             "delete": operation(
-                "Delete a finished job's record, log and files",
-                {200: NO_BODY},
-                errors=(400, 401, 404, 429, 500),
+                "Delete a finished job's record, log, files and token",
+                {200: NO_BODY, 202: _LATER},
+                errors=(400, 401, 404, 409, 429, 500),
             ),
         },
         "/jobs/{job_id}/logs": {

@@ -163,6 +163,7 @@ async def stage(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> A
         "STORE_DATASOURCE": str(tmp_path / "store.db"),
         "API_SECURITY_ALLOWSELFREGISTRATION": "true",
         "JOBS_APITYPE": request.param,
+        "JOBS_KEEPPUBLISHED": "1d",
         "JOBS_PROCESS_JOBSDIR": str(tmp_path / "jobs"),
         "JOBS_PROCESS_MODELSDIR": str(ROOT / "models"),
         "JOBS_PROCESS_TRANSCRIBERCOMMAND": json.dumps([sys.executable, "-m", "jobs.transcriber"]),

@@ -335,6 +335,22 @@ async def test_a_name_that_no_job_takes_is_no_place_in_the_store(bench: Bench, n
     assert await bench.copies.names(RESULT)
 
 
+async def test_erasing_a_copy_leaves_who_was_to_publish_it_until_the_record_goes(
+    bench: Bench,
+) -> None:
+    await bench.copy("artifacts/poster.jpg")
+    publisher = f"{RESULT}.publisher"
+    await bench.copies.put(key_of(publisher, 1), b"rescuer")
+    spec = JobSpec(JobType.RECORDING, "r", 60, {"recording_id": RESULT})
+    job = Job("j1", "ann", spec, bench.clock.utc_now())
+    copies = JobCopies(bench.copies)
+    await copies.erase(job)
+    assert not await bench.copies.names(RESULT)
+    assert await bench.copies.names(publisher)
+    await copies.remove(job)
+    assert not await bench.copies.names(publisher)
+
+
 @pytest.mark.documents("its-host-is-gone")
 @pytest.mark.parametrize("copied", [True, False])
 async def test_a_job_whose_host_is_gone_moves_to_whoever_rescues_it(
