@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any, Final
 
+from offloader.live_settings import LIVE
 from offloader.setting_keys import DEFAULT_CONFIG_PATH, KEYS
 
 _MACHINE_DEFAULTS: Final = {
@@ -58,6 +59,9 @@ Dotted keys and tables are the same to TOML: `[api]` with `http.listen_address` 
 
 A value that cannot be used ends the start with one line that names file or variable, key and wanted form. An
 unknown key is a warning. `DEV_MODE=true` or `TEST_MODE=true` switches the checks of runner names off.
+
+*Live* settings are taken over while the service runs ([operations.md](operations.md#changes-while-it-runs)); the others
+count at the next start.
 """
 _TITLES: Final = {
     "api": "Door: `[api]`",
@@ -123,7 +127,7 @@ def _row(name: str) -> str:
     default = _MACHINE_DEFAULTS.get(name) or (
         f"`{text}`" if (text := default_text(name)) else "see there"
     )
-    meaning = key.help.replace("|", r"\|")
+    meaning = key.help.replace("|", r"\|") + (" *Live.*" if name in LIVE else "")
     return f"| `{name}` | `{key.env}` | {default} | {meaning} |"
 
 
