@@ -110,7 +110,8 @@ async def test_what_answers_otherwise_is_no_engine_and_plain_tcp_is_told(
     server = ThreadingHTTPServer(("127.0.0.1", 0), NoEngine)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
     try:
-        found = await look(docked(f"tcp://127.0.0.1:{server.server_port}"))
+        address = f"tcp://127.0.0.1:{server.server_port}"
+        found = await look(docked(address, JOBS_DOCKER_ALLOWPLAINTCP="true"))
     finally:
         server.shutdown()
         server.server_close()
@@ -513,7 +514,7 @@ async def test_limits_of_memory_that_an_engine_cannot_keep_are_a_warning(
 async def test_an_engine_on_another_host_without_tls_is_a_warning(
     docked: Callable[..., Context], one: One
 ) -> None:
-    found = await look(docked(f"tcp://{own_address()}:1"))
+    found = await look(docked(f"tcp://{own_address()}:1", JOBS_DOCKER_ALLOWPLAINTCP="true"))
     assert one(found, "docker_plain_tcp").verdict is Verdict.WARNING
     assert one(found, "docker_unusable").verdict is Verdict.FAILURE
 
