@@ -40,11 +40,13 @@ def parse_broker_url(value: str) -> str:
 def on_this_host(url: str) -> bool:
     """Whether what goes to that broker never leaves this host: loopback, or a socket."""
     parts = urlsplit(url)
-    host = parts.hostname or "localhost"
-    if parts.scheme == "redis+socket" or host == "localhost":
-        return True
+    return parts.scheme == "redis+socket" or is_loopback(parts.hostname or "localhost")
+
+
+def is_loopback(host: str) -> bool:
+    """Of a host in a URL, names but `localhost` excepted, which may mean anything tomorrow."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 
-from foundation.layered_config import Problem
+from foundation.layered_config import ConfigError, Problem
 from offloader.settings import Reading
 
 
@@ -26,6 +26,14 @@ def unusable_files(reading: Reading) -> Iterator[Problem]:
         except (OSError, ssl.SSLError) as error:
             text = f"no certificates can be read from it: {error.strerror or error}"
             yield _file_problem(reading, "jobs.ca_cert_file", text)
+    for webhook in reading.settings.notify.webhooks:
+        try:
+            webhook.read_secret()
+        except ConfigError as error:
+            line = str(error)
+            text = line.rpartition(": ")[2]
+            place = reading.sources["notify.webhooks"]
+            yield Problem(place, "notify.webhooks", "***", text, line)
 
 
 def _no_password() -> str:

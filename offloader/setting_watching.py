@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from foundation.tracing import TRACES_ENDPOINT, check_collector, endpoint_of, traces_url
 from offloader.setting_reader import Reader
+from offloader.setting_webhooks import WebhookSettings, parse_webhooks
 
 _NOT_FOR_JOBS: Final = re.compile(
     r"OTEL_EXPORTER_OTLP_(TRACES_)?(ENDPOINT|CERTIFICATE|CLIENT_KEY|CLIENT_CERTIFICATE)|OTEL_SERVICE_NAME"
@@ -35,6 +36,8 @@ class NotifySettings:
 
     webhook: str = field(default="", repr=False)
     """A secret: whoever has it can post. Empty: nobody is told."""
+    webhooks: tuple[WebhookSettings, ...] = ()
+    """Programs that are told of each change of a job's state."""
     ca_cert_file: Path | None = None
     http_proxy: str = field(default="", repr=False)
     https_proxy: str = field(default="", repr=False)
@@ -63,6 +66,7 @@ def read_notify(
     """`notify.*`; the way to Mattermost is the one of the jobs."""
     return NotifySettings(
         webhook=reader.parsed("notify.mattermost_webhook", parse_webhook, stand_in=""),
+        webhooks=reader.parsed("notify.webhooks", parse_webhooks, stand_in=()),
         ca_cert_file=ca_cert_file,
         http_proxy=http_proxy,
         https_proxy=https_proxy,

@@ -31,5 +31,13 @@ WATCHING_KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "something runs low or is gone, and when all is well again. Empty: nobody is told.",
             secret=True,
         ),
+        "notify.webhooks": Key(
+            "table",
+            MappingProxyType({}),
+            "NOTIFY_WEBHOOKS",
+            "Programs that are told of each change of a job's state (docs/webhooks.md), each a table by its "
+            'name, as {billing = {url = "https://…", secret_file = "/etc/…"}}.',
+            secret=True,
+        ),
     }
 )

@@ -94,9 +94,9 @@ class MattermostWebhook:
         )
 
 
-def proxy_for(settings: NotifySettings) -> str:
-    """The proxy on the way to the webhook; empty: none."""
-    parts = urlsplit(settings.webhook)
+def proxy_for(settings: NotifySettings, url: str = "") -> str:
+    """The proxy on the way to `url`, or else to the webhook; empty: none."""
+    parts = urlsplit(url or settings.webhook)
     proxy = settings.https_proxy if parts.scheme == "https" else settings.http_proxy
     direct = proxy_bypass(parts.netloc, {"no": settings.no_proxy})
     return "" if direct else proxy

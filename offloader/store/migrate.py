@@ -22,7 +22,7 @@ from offloader.version import BUILD_VERSION
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD: Final = "0007"
+HEAD: Final = "0008"
 """The newest step."""
 RELEASE_FACT: Final = "schema.release"
 """Which release has brought the schema to its step."""

@@ -163,6 +163,28 @@ answers: Final = Table(
     Index("answers_by_end", "expires_at_ms"),
 )
 
+webhook_events: Final = Table(
+    "webhook_events",  # what receivers of notify.webhooks are still to be told, in this order
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("webhook", String(63), nullable=False),  # its name in the configuration
+    Column("job_id", String(63), nullable=False),
+    Column("event_id", String(32), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_at_ms", BigInteger, nullable=False),
+    Index("webhook_events_by_job", "webhook", "job_id", "number"),
+)
+
+webhook_turns: Final = Table(
+    "webhook_turns",  # which replica delivers them, one row
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+)
+
 facts: Final = Table(
     "facts",  # what happened once and must not happen again
     metadata,

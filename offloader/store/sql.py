@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -56,6 +56,9 @@ _PLACES: Final = (
 """What decides about leases, of every job that somebody has to watch over."""
 _RENEW_BELOW: Final = 2 / 3
 """Of the lease's length: a replica writes every few seconds, not with every look."""
+Changes = Sequence[tuple[Job | None, Job]]
+"""Jobs before (None: it is new) and after."""
+Recorder = Callable[[AsyncConnection, Changes], Awaitable[None]]
 
 
 class SqlJobStore:
@@ -64,7 +67,15 @@ class SqlJobStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._seen = SeenJobs()
-        self._admissions = Admissions(database, self._seen, live=_LIVE, held=_held)
+        self._recorders: list[Recorder] = []
+        self._admissions = Admissions(
+            database, self._seen, live=_LIVE, held=_held, record=self._record
+        )
+
+    def on_write(self, recorder: Recorder) -> None:
+        """Call `recorder` in the transaction of every change, which is stored with what it writes or not at
+        all."""
+        self._recorders.append(recorder)
 
     async def aclose(self) -> None:
         """Wait for what is under way."""
@@ -92,6 +103,7 @@ class SqlJobStore:
             if changed != job:
                 row = job_to_row(changed) | {"revision": jobs.c.revision + 1}
                 await connection.execute(update(jobs).where(jobs.c.id == job_id).values(row))
+                await self._record(connection, [(job, changed)])
             return changed
 
     async def live(self) -> Sequence[Job]:
@@ -209,6 +221,10 @@ class SqlJobStore:
             now_ms = await self._database.now_ms(connection)
             free = {"owner": None, "lease_until_ms": now_ms}
             await connection.execute(update(jobs).where(jobs.c.owner == owner).values(free))
+
+    async def _record(self, connection: AsyncConnection, changes: Changes) -> None:
+        for recorder in self._recorders:
+            await recorder(connection, changes)
 
     async def _write_claim(self, lease: Lease, job_ids: Sequence[str]) -> frozenset[str]:
         """Those of them that nobody else was faster to get."""

@@ -7,12 +7,13 @@ just read, and wait for a disk of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, insert
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from offloader.errors import CapacityReached
 from offloader.models import Job
@@ -47,8 +48,11 @@ class Admissions:
         *,
         live: ColumnElement[bool],
         held: Callable[..., Any],
+        record: Callable[[AsyncConnection, Sequence[tuple[None, Job]]], Awaitable[None]],
     ) -> None:
-        """`live`: which rows are live jobs; `held(lease, now_ms)`: the columns of a lease."""
+        """`live`: which rows are live jobs; `held(lease, now_ms)`: the columns of a lease. `record` is called
+        in the transaction with those that are let in."""
+        self._record = record
         self._database = database
         self._seen = seen
         self._live = live
@@ -115,6 +119,7 @@ class Admissions:
             now_s = _now_s()
             self._rested_s = now_s + min(_REST * (now_s - began_s), _LONGEST_REST_S)
             rows = []
+            admitted: list[tuple[None, Job]] = []
             now_ms = await self._database.now_ms(connection)
             for wish in together:
                 if wish.outcome.done():
@@ -125,12 +130,14 @@ class Admissions:
                     lease = wish.lease
                     job = wish.job if lease is None else replace(wish.job, host=lease.host)
                     live.append(job)
+                    admitted.append((None, job))
                     none = {"owner": None, "lease_until_ms": None}
                     rows.append(
                         job_to_row(job) | (none if lease is None else self._held(lease, now_ms))
                     )
             if rows:
                 await connection.execute(insert(jobs), rows)
+                await self._record(connection, admitted)
         for wish, refusal in decided:
             _tell(wish, refusal)
 

@@ -60,6 +60,14 @@ TABLE = [
     entry(
         "a-webhook-of-another-form", '[notify]\nmattermost_webhook = "https://chat.example.com/"'
     ),
+    entry(
+        "a-receiver-of-events-of-another-form",
+        '[notify.webhooks.billing]\nurl = "http://hooks.example.com/x"',
+    ),
+    entry(
+        "a-receiver-of-events-of-another-form/2",
+        "[notify.webhooks]\n" + "\n".join(f"n{number} = {{}}" for number in range(17)),
+    ),
     entry("a-collector-of-another-form", '[tracing]\notlp_endpoint = "collector:4317"'),
     entry("an-unknown-pull-policy", '[jobs.docker]\npull_policy = "sometimes"'),
     entry("an-engine-over-tcp-without-tls", '[jobs.docker]\nhost = "tcp://engine:2375"'),
