@@ -60,8 +60,8 @@ Dotted keys and tables are the same to TOML: `[api]` with `http.listen_address` 
 A value that cannot be used ends the start with one line that names file or variable, key and wanted form. An
 unknown key is a warning. `DEV_MODE=true` or `TEST_MODE=true` switches the checks of runner names off.
 
-*Live* settings are taken over while the service runs ([operations.md](operations.md#changes-while-it-runs)); the others
-count at the next start.
+*Live* settings are taken over while the service runs ([operations.md](operations.md#changes-while-it-runs));
+the others count at the next start.
 """
 _TITLES: Final = {
     "api": "Door: `[api]`",
