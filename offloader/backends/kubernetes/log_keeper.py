@@ -38,6 +38,8 @@ _IDLE_S: Final = 600.0
 _WAIT_FOR_REST_S: Final = 5.0
 _AFTER_ERROR_S: Final = 60.0
 _WHILE_KEPT_S: Final = 10.0
+_UNTIL_KEPT_S: Final = 0.5
+"""Between two looks whether another replica has all of an ended job's log, or has ended itself."""
 _PAUSES_S: Final = (0.1, 0.3, 1.0, 3.0)
 _TIME_BYTES: Final = 64
 _TIME: Final = re.compile(
@@ -62,6 +64,8 @@ class LogKeeper:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._complete: set[str] = set()
         """Jobs whose logs need no look any more, until they are removed."""
+        self._elsewhere: set[str] = set()
+        """Jobs whose logs another replica kept at the last look."""
         self._not_before_s: dict[str, float] = {}
         """When it is worth another attempt to keep a log that could not be."""
         self._ended_s: dict[str, float] = {}
@@ -72,9 +76,11 @@ class LogKeeper:
         if name in self._tasks or name in self._complete:
             return
         now_s = asyncio.get_running_loop().time()
-        if now_s < self._not_before_s.get(name, now_s):
+        ended = has_ended(self._pod_of(name) or {})
+        sooner_s = _WHILE_KEPT_S - _UNTIL_KEPT_S if ended and name in self._elsewhere else 0.0
+        if now_s < self._not_before_s.get(name, now_s) - sooner_s:
             return
-        if len(self._tasks) >= _MOST_FOLLOWED and not has_ended(self._pod_of(name) or {}):
+        if len(self._tasks) >= _MOST_FOLLOWED and not ended:
             return
         task = asyncio.create_task(self._keep(name, directory), name=f"log of {name}")
         self._tasks[name] = task
@@ -82,7 +88,7 @@ class LogKeeper:
 
     def is_busy(self, name: str) -> bool:
         """Of an ended job: whether the rest of its log is worth waiting for still."""
-        return name in self._tasks and self._left_s(name) > 0
+        return (name in self._tasks or name in self._elsewhere) and self._left_s(name) > 0
 
     async def complete(self, name: str) -> None:
         """Of an ended job: wait a moment for the rest of its log."""
@@ -95,6 +101,7 @@ class LogKeeper:
     async def forget(self, name: str) -> None:
         """Its folder is about to go."""
         self._complete.discard(name)
+        self._elsewhere.discard(name)
         self._not_before_s.pop(name, None)
         self._ended_s.pop(name, None)
         task = self._tasks.pop(name, None)
@@ -136,8 +143,14 @@ class LogKeeper:
             self._pause(name, _AFTER_ERROR_S)
             return
         if log_file is None:
-            self._pause(name, _WHILE_KEPT_S)  # by another replica; or it is complete
+            if await asyncio.to_thread((directory / _COMPLETE).exists):
+                self._elsewhere.discard(name)
+                self._complete.add(name)
+            else:
+                self._elsewhere.add(name)
+                self._pause(name, _WHILE_KEPT_S)
             return
+        self._elsewhere.discard(name)
         try:
             await self._follow(name, log_file)
         finally:

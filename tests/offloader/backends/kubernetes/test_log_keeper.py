@@ -89,3 +89,38 @@ async def test_only_so_many_logs_are_followed_at_a_time_but_those_of_ended_jobs_
     keeper.keep("three", tmp_path / "three")
     assert set(keeper._tasks) == {"two", "three"}
     await keeper.aclose()
+
+
+class Told:
+    """An API whose logs hold one line."""
+
+    @asynccontextmanager
+    async def stream(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"2026-01-01T00:00:00Z the end\n"
+
+        yield chunks()
+
+
+async def test_an_ended_jobs_log_that_another_replica_leaves_half_kept_is_waited_for(
+    keeper: LogKeeper, tmp_path: Path
+) -> None:
+    """The other one had its folder while the job ended, and ends itself before it has all of it."""
+    pod: dict[str, Any] = {"metadata": {"name": "p"}, "status": {}}
+    second = LogKeeper(Told(), max_bytes=1 << 20, pod_of=lambda _: pod)
+    keeper.keep("job", tmp_path)
+    async with asyncio.timeout(20):
+        while not (tmp_path / "job.log").exists():
+            await asyncio.sleep(0.01)
+    second.keep("job", tmp_path)
+    await asyncio.gather(*second._tasks.values())
+    container = {"name": "job", "state": {"terminated": {"exitCode": 0}}}
+    pod["status"] = {"containerStatuses": [container]}
+    assert second.is_busy("job")
+    await keeper.aclose()
+    async with asyncio.timeout(20):
+        while second.is_busy("job"):
+            second.keep("job", tmp_path)
+            await asyncio.sleep(0.01)
+    assert (tmp_path / "job.log").read_text() == "the end\n"
+    await second.aclose()
