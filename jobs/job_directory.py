@@ -101,7 +101,7 @@ def load(
     path = directory / _FILE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: is no job's description: {error}") from error
     if not isinstance(document, dict):
         raise SettingsError(f"{path}: is no job's description")
@@ -137,7 +137,7 @@ def facts_of(directory: Path) -> Mapping[str, Any]:
     """What `job.json` in `directory` says; nothing if it cannot be read. Blocks."""
     try:
         document = json.loads((directory / _FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

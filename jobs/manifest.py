@@ -40,7 +40,7 @@ def seal(directory: Path, event: Event) -> None:
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="manifest", initializer=_step_back) as thread:
             line = thread.submit(_seal, directory, place, event).result()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         _log.warning("manifest.not_written", reason=reason)
         return

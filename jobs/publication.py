@@ -242,7 +242,7 @@ def _read(path: Path) -> _State:
             posted=bool(value["posted"]),
             certain=bool(value["certain"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path}: is damaged; see which files are posted before removing it"
         ) from error

@@ -211,7 +211,7 @@ def _identity_in(directory: Path, *, make: bool) -> _Identity | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return _Identity(str(document["owner"]), str(document["restored_from"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise OSError(f"{path}: is damaged") from error
 
 
@@ -242,5 +242,5 @@ def _decoded(number: int, data: bytes, key: str) -> _Claim:
         files = tuple(str(file) for file in document["files"])
         others = tuple(str(file) for file in document["others"])
         return _Claim(number, str(document["owner"]), files, others)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{key} is no claim") from error

@@ -47,7 +47,7 @@ def _keep(name: str, settings: TranscriberSettings, target: Path) -> None:
             _move_audio(settings.directory, target / AUDIO_DIR)
         else:
             _render(name, settings, target)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         _log.warning("artifact.failed", artifact=name, reason=reason)
 

@@ -72,7 +72,7 @@ def written_language(directory: Path) -> str | None:
         document = json.loads((directory / JSON_NAME).read_text(encoding="utf-8"))
         complete = (directory / VTT_NAME).is_file() and (directory / TEXT_NAME).is_file()
         return str(document["language"]) if complete else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -158,7 +158,7 @@ def _state_of(target: Path) -> PublishState:
 
 def _written(target: Path) -> Document | None:
     """What an earlier run wrote, if it came to its end. Blocks."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         document = json.loads((target / JSON_NAME).read_text(encoding="utf-8"))
         if isinstance(document, dict) and isinstance(document.get("segments"), list):
             return document
@@ -200,7 +200,7 @@ def _write(wish: _Wish, place: Path, redone: Redone, speakers: SpeakerDirectory)
 
 def _base_name(place: Path) -> str:
     """How the call's files are named, as far as that was kept. Blocks."""
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
         document = json.loads((place / CALL_NAME).read_text(encoding="utf-8"))
         return str(document.get("base_name") or "")
     return job_directory.base_name(place)

@@ -60,7 +60,7 @@ class SpeakerDirectory:
                 str(session_id): Speaker(str(entry["user_id"]), str(entry["name"]))
                 for session_id, entry in document.items()
             }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             _log.warning("speakers.unreadable")
         return found
 

@@ -24,6 +24,7 @@ from jobs.transcriber.transcript import Segment, TranscriptWord
 
 _TASK: Final = "task.json"
 _VERSION: Final = 1
+_DAMAGE: Final = (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 
 
 class BundleError(ValueError):
@@ -114,7 +115,7 @@ def unpack(
                     _write(archive, name, directory)
                 track = CapturedTrack(directory / f"{number}.ogg")
                 captures.append((track, [UtteranceEnded(*map(int, times)) for times in ended]))
-    except (tarfile.TarError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (tarfile.TarError, *_DAMAGE) as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"the bundle is damaged ({type(error).__name__})") from None
@@ -139,7 +140,7 @@ def read_result(content: bytes) -> TrackResult:
             raise BundleError(f"the result's version {document['version']!r}: should be {_VERSION}")
         engine = {str(key): str(value) for key, value in document["engine"].items()}
         return TrackResult(engine, [_segment(entry) for entry in document["segments"]])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except _DAMAGE as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"the result is damaged ({type(error).__name__})") from None

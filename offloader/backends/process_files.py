@@ -89,7 +89,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The document, or None when there is none that can be read."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 

@@ -103,7 +103,7 @@ class Books:
             self._entries = {job_id: _entry_of(entry) for job_id, entry in document["jobs"].items()}
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.warning("worker.books_unreadable", file=str(self._path), error=repr(error))
 
     async def save(self) -> None:

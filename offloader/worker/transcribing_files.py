@@ -90,7 +90,7 @@ class TrackFiles:
             try:
                 document = json.loads((directory / _STATES).read_text(encoding="utf-8"))
                 found[directory.name] = list(document["tracks"])
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 self.remove(directory.name)
         return found
 

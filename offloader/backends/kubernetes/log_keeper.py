@@ -335,7 +335,7 @@ def _read_position(directory: Path) -> _Position | None:
         time = str(document["time"])
         time = _in_utc(time) if time else ""
         return _Position(time, int(document["lines"]), int(document["line_bytes"]))
-    except (OSError, ValueError, KeyError, TypeError, BackendError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, BackendError):
         return None
 
 
