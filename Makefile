@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
 .DEFAULT_GOAL := help
-.PHONY: help demo images wheelhouse bundle test slow test-kubernetes check audit bench bench-recorder bench-speech bench-accuracy test-model format docs clean
+.PHONY: help demo images wheelhouse bundle test slow test-kubernetes check audit fuzz bench bench-recorder bench-speech bench-accuracy test-model format docs clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -53,6 +53,10 @@ audit: $(STAMP) ## weaknesses in the code, secrets in the files, known holes in 
 	@UV_PROJECT_ENVIRONMENT=.venv-security .uv/bin/uv sync --quiet --frozen --only-group security --python "$$(command -v $(PYTHON))"
 	@tools/audit.sh .venv-security/bin
 
+fuzz: $(STAMP) ## parsers of foreign bytes, guided by coverage (TARGET="stun sdp", else all; MINUTES=10; what it finds is in .fuzz/)
+	@UV_PROJECT_ENVIRONMENT=.venv-fuzz .uv/bin/uv sync --quiet --frozen --all-extras --group fuzz --python "$$(command -v $(PYTHON))"
+	@.venv-fuzz/bin/python -m tests.fuzz $(TARGET) --minutes $(or $(MINUTES),10) $(FUZZ_ARGS)
+
 format: $(STAMP) ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
@@ -76,4 +80,4 @@ docs: $(STAMP) ## the documentation as a site, in site/ (mkdocs-material, in an 
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 clean: ## remove what the commands made
-	rm -rf $(VENV) .venv-docs .venv-security .uv site demo-output .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-docs .venv-fuzz .venv-security .uv .fuzz site demo-output .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
