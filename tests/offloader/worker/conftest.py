@@ -20,8 +20,9 @@ from offloader.backends.celery.app import celery_app, durable_queue
 from offloader.backends.celery.board import Claim, LaunchBoard
 from offloader.backends.celery.messages import LAUNCH_TASK, LaunchOrder, launch_queue
 from offloader.backends.remote.client import RemoteBackend
-from offloader.backends.remote.wire import door_key
+from offloader.backends.remote.wire import is_door_key
 from offloader.backends.stub import StubBackend
+from offloader.bearer import bearer_token
 from offloader.http_server import HttpServer
 from offloader.models import JobType
 from offloader.setting_celery import CelerySettings
@@ -80,7 +81,7 @@ class Replica:
 
         @app.post("/launches/{job_id}/{what}")
         async def told(job_id: str, what: str, request: Request) -> Response:
-            assert request.headers["authorization"] == f"Bearer {door_key(CIPHER)}"
+            assert is_door_key(CIPHER, bearer_token(request.headers["authorization"]))
             body = await request.json()
             if what == "outcome":
                 self.outcomes[job_id] = body

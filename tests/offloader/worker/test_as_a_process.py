@@ -17,6 +17,8 @@ import httpx
 import pytest
 
 from offloader.backends.celery.board import LaunchBoard
+from offloader.backends.remote.client import RemoteBackend
+from offloader.store.secret_key import Cipher
 
 A, B = "a" * 12, "b" * 12
 SCRIPT = "trap 'exit 4' TERM; echo ready; while [ ! -e $DATA_DIR/go ]; do sleep 0.02; done"
@@ -208,3 +210,29 @@ def _hears_sigterm(shim: int) -> bool:
         if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
             return True
     return False
+
+
+@pytest.mark.slow
+async def test_a_running_worker_takes_over_keys_and_levels(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "w1").mkdir()
+    key_file = tmp_path / "w1" / "offloader.key"
+    key_file.write_text("k" * 32)
+    process = await start(
+        OFFLOADER_SECRET_KEY="", LOGGER_CONSOLELEVEL="", LOGGER_CONSOLEJSON="true"
+    )
+    await process.line("worker: listening on")
+    key_file.write_text("short")
+    process.process.send_signal(signal.SIGHUP)
+    refused = json.loads(await process.line("config.not_reloaded"))
+    assert (refused["part"], "5 characters" in refused["reason"]) == ("secret_keys", True)
+    key_file.write_text("n" * 32 + "\n" + "k" * 32 + "\n")
+    (tmp_path / "none.toml").write_text("[logger]\nconsole_level = 'debug'\n")
+    process.process.send_signal(signal.SIGHUP)
+    await process.line('"part": "secret_keys"')
+    door = RemoteBackend(f"http://127.0.0.1:{process.port}", cipher=Cipher("n" * 32))
+    try:
+        assert (await door.card()).name == "w1"
+    finally:
+        await door.aclose()
+    assert await process.end(signal.SIGTERM) == 0
+    assert any('"changed": ["logger.console_level"]' in line for line in process.log)

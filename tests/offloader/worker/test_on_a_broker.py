@@ -58,6 +58,22 @@ async def test_a_message_becomes_a_job_of_the_workers_own_backend(
 
 
 @pytest.mark.slow
+async def test_a_worker_that_got_the_new_key_first_or_last_takes_jobs_all_the_while(
+    broker, replica, start_worker, publisher
+) -> None:
+    old, new = "k" * 32, "n" * 32
+    first = await start_worker(broker.url, OFFLOADER_SECRET_KEY=f"{new},{old}")
+    send = publisher(broker.url)
+    await send.send(A)  # by a service with the old key alone
+    await replica.until(lambda: A in replica.outcomes)
+    assert (await first.door.card()).recording == 1
+    assert first.backend.launched[A].input_data["auth_token"] == "hush"
+    first.worker.cipher.use((old,))
+    await send.send(B)
+    await replica.until(lambda: B in replica.outcomes)
+
+
+@pytest.mark.slow
 async def test_workers_are_heard_by_remote_control_and_take_no_other_command(
     broker, replica, start_worker, publisher
 ) -> None:
