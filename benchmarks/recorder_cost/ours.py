@@ -32,7 +32,8 @@ class Measured:
     start_to_started_s: float
     """From the recorder's process to the plugin's `start_at`."""
     peak_rss_mb: float
-    """Of the recorder's process alone, in its whole life so far."""
+    """The recorder's and its decoding process's, each in its whole life so far, added up: at most so much was
+    resident at once, and libraries that both have are counted twice."""
     figures: dict[str, Any]
     """Its last metrics line."""
 
@@ -56,7 +57,7 @@ async def measure_ours(
         cost = await measure([shim], seconds)
         if pid not in tree([shim]):
             raise CallFailed(f"the recorder ended early; see {job.log}")
-        peak_rss_mb = read_process_stats(pid).peak_rss_bytes / 2**20
+        peak_rss_mb = sum(read_process_stats(one).peak_rss_bytes for one in tree([pid])) / 2**20
         await call.press_stop()
         await call.all_jobs_ended()
         figures = list(log_events(job, "metrics"))[-1]
