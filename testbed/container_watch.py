@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from testbed.job_watch import NAMES, JobProcess, log_events
 
 _INSTANCE_LABEL: Final = "calls-offloader.instance"
 _TYPE_LABEL: Final = "calls-offloader.job-type"
+_JOB_LABEL: Final = "calls-offloader.job-id"
 _SALVAGE_LABEL: Final = "calls-offloader.salvage"
 
 
@@ -89,11 +91,13 @@ class ContainerWatch:
         with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
             file.write(self._client.logs(details["Id"]))
         Path(file.name).replace(directory / "job.log")
-        job = JobProcess(NAMES[labels[_TYPE_LABEL]], directory, None, None)
+        job = JobProcess(
+            NAMES[labels[_TYPE_LABEL]], directory, None, None, labels.get(_JOB_LABEL, "")
+        )
         if not ended:
             return job
         ending = {"exit_code": details["State"]["ExitCode"], **_last_figures(job)}
-        return JobProcess(job.name, directory, None, ending)
+        return replace(job, exit=ending)
 
 
 def _last_figures(job: JobProcess) -> dict[str, float]:

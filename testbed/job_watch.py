@@ -28,6 +28,8 @@ class JobProcess:
     pid: int | None
     exit: dict[str, Any] | None
     """`exit.json`, when the job has ended."""
+    job_id: str = ""
+    """As the job service knows it."""
 
     @property
     def log(self) -> Path:
@@ -53,6 +55,7 @@ def find_jobs(*jobs_dirs: Path) -> list[JobProcess]:
             directory=path.parent,
             pid=shim.get("child_pid"),
             exit=_read(path.parent / "exit.json"),
+            job_id=path.parent.name,
         )
         jobs.append((float(shim.get("started_at_s") or 0), job))
     return [job for _, job in sorted(jobs, key=lambda item: item[0])]

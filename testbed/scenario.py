@@ -231,6 +231,29 @@ SHORT: Final = validated(
 """About 24 s for the test tier: the same ingredients, with one mute of 5 s."""
 
 
+BRIEF: Final = validated(
+    Plan(
+        "brief",
+        (
+            Join(0, "alice"),
+            Join(0, "bob"),
+            Join(0, "carol"),
+            Unmute(0.0, "alice"),
+            Unmute(0.0, "bob"),
+            Say(1.3, "alice", 2),
+            ShareScreen(2.6, "bob"),
+            Say(4.2, "bob", 2),
+            Unmute(5.5, "carol"),
+            Say(7.0, "carol", 1),
+            StopScreen(9.6, "bob"),
+            Say(9.7, "alice", 4),
+        ),
+        end_s=12.6,
+    )
+)
+"""About 13 s, for tests that record a call for something else: all voices, some flashes with their beeps."""
+
+
 def _steady_marks(duration_s: float) -> Plan:
     """Beeps and flashes for twelve seconds, then silence and a grid that stands still for five."""
     events: list[Event] = [Join(0, bot) for bot in ("alice", "bob", "carol")]
@@ -267,7 +290,7 @@ TALK: Final = _steady_talk(_HALF_AN_HOUR_S)
 QUIET: Final = _nobody_speaks(_HALF_AN_HOUR_S)
 """For recorders with nothing to do: all are muted, the picture stands still."""
 
-PLANS: Final[Mapping[str, Plan]] = {plan.name: plan for plan in (FULL, SHORT)}
+PLANS: Final[Mapping[str, Plan]] = {plan.name: plan for plan in (FULL, SHORT, BRIEF)}
 
 ALL_PLANS: Final[Mapping[str, Plan]] = {
     **PLANS,

@@ -66,6 +66,8 @@ class Stack:
         self.settings = settings
         self.killed: list[str] = []
         """Who had to be killed at the end."""
+        self.strangers: set[str] = set()
+        """Job IDs of whoever else uses the job service: their jobs are not watched."""
         self._announce = announce
         self._hurry = hurry
         self._family = Family()
@@ -101,9 +103,9 @@ class Stack:
 
     def jobs(self) -> list[JobProcess]:
         """All jobs started so far; of containers, as the watch has seen them last."""
-        if self._containers is not None:
-            return self._containers.jobs
-        return find_jobs(*self.settings.jobs_dirs)
+        seen = self._containers.jobs if self._containers is not None else None
+        found = seen if seen is not None else find_jobs(*self.settings.jobs_dirs)
+        return [job for job in found if job.job_id not in self.strangers]
 
     def sample(self) -> None:
         """Read what every process has used so far."""
@@ -239,6 +241,11 @@ class Stack:
 
     async def _start_plugin(self) -> None:
         ports = self.settings.ports
+        if self.settings.names:
+            # By a file: a command line or an environment can be read by whoever looks for names there.
+            people = self.settings.world_file.with_name("people.json")
+            people.parent.mkdir(parents=True)
+            people.write_text(json.dumps(dict(self.settings.names)))
         arguments = ["testbed.plugin", "--listen", f"{self.settings.host}:{ports.plugin}"]
         arguments += ["--job-service-url", f"http://{HOST}:{ports.offloader}"]
         arguments += ["--data-dir", str(self.settings.world_file.parent)]

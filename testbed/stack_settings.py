@@ -53,6 +53,8 @@ class StackSettings:
     """`MM_CALLS_RECORDER_<X>` and the like, as an admin sets them (calls-plugin.md 6.5)."""
     offloader_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What the job service is told besides."""
+    names: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """First and last names of people of the stand-in, by username; theirs otherwise."""
     image_registry: str = ""
     """Of the runners' names; empty: the stand-in's default."""
     images: Sequence[str] = IMAGES

@@ -275,24 +275,25 @@ class PostgresServer:
 
     def __init__(self, programs: Path, directory: Path) -> None:
         self._programs = programs
-        self._directory = directory
+        self.directory = directory
+        """All that it writes."""
         # It refuses to be root.
         self._user = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
 
     def start(self) -> None:
-        self._directory.chmod(0o755)
-        data = self._directory / "data"
+        self.directory.chmod(0o755)
+        data = self.directory / "data"
         data.mkdir()
         if self._user:
-            shutil.chown(self._directory, **self._user)
+            shutil.chown(self.directory, **self._user)
             shutil.chown(data, **self._user)
         self._run("initdb", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C.UTF-8")
         self.restart()
 
     def restart(self) -> None:
         """Every connection is lost."""
-        options = f"-k {self._directory} -c listen_addresses='' -c fsync=off -c max_connections=200"
-        log = str(self._directory / "log")
+        options = f"-k {self.directory} -c listen_addresses='' -c fsync=off -c max_connections=200"
+        log = str(self.directory / "log")
         self._run("pg_ctl", "-w", "-m", "immediate", "-o", options, "-l", log, "restart")
 
     def stop(self) -> None:
@@ -301,15 +302,15 @@ class PostgresServer:
     def new_database(self) -> str:
         """Its URL."""
         name = f"test_{secrets.token_hex(4)}"
-        self._run("createdb", "-h", str(self._directory), "-U", "postgres", name, data=False)
-        return f"postgresql://postgres@/{name}?host={self._directory}"
+        self._run("createdb", "-h", str(self.directory), "-U", "postgres", name, data=False)
+        return f"postgresql://postgres@/{name}?host={self.directory}"
 
     def _run(self, program: str, *arguments: str, data: bool = True) -> None:
-        where = ["-D", str(self._directory / "data")] if data else []
+        where = ["-D", str(self.directory / "data")] if data else []
         command = [str(self._programs / program), *where, *arguments]
         done = subprocess.run(
             command,
-            cwd=self._directory,
+            cwd=self.directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +17,11 @@ _ANSWER_LIMIT_S: Final = 5.0
 _KINDS: Final = ("recording", "transcribing")
 
 
-async def settled_records(socket: Path, *, limit_s: float) -> list[dict[str, Any]]:
-    """The records of all jobs as soon as each has finished, else those after `limit_s`, oldest first.
+async def settled_records(
+    socket: Path, *, limit_s: float, without: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """The records of all jobs but those `without` as soon as each has finished, else those after `limit_s`,
+    oldest first.
 
     Raises:
         CallFailed: the job service does not answer.
@@ -33,7 +36,7 @@ async def settled_records(socket: Path, *, limit_s: float) -> list[dict[str, Any
                 answer = (await client.get("/jobs")).raise_for_status().json()
             except httpx.HTTPError as error:
                 raise CallFailed(f"the job service does not tell of its jobs: {error}") from error
-            records: list[dict[str, Any]] = answer["jobs"][::-1]
+            records = [r for r in answer["jobs"][::-1] if r["id"] not in without]
             settled = all(record["state"] == "finished" for record in records)
             if settled or asyncio.get_running_loop().time() >= give_up_s:
                 return records

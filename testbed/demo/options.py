@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from testbed.demo.visitor import Visitor
 from testbed.plugin.rtcd import RtcdError, RtcdUrl
 from testbed.ports import HOST, Ports
 from testbed.scenario import PLANS
@@ -69,6 +70,8 @@ class DemoOptions:
     """The IPv4 address at which people and jobs reach it; with `serve` by https unless it is loopback."""
     install: Install | None = None
     """Whose jobs; None: this checkout's."""
+    visitor: Visitor | None = None
+    """Who else comes."""
     crash_offloader_at_s: float | None = None
     """Seconds of talk after which the job service is killed, to come back three seconds later."""
 

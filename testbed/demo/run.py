@@ -131,6 +131,14 @@ class _Run:
                 image_registry=install.image_registry,
                 images=() if install.has_own_images else settings.images,
             )
+        if (visitor := options.visitor) is not None:
+            more = {**settings.offloader_environment, **visitor.offloader_environment}
+            settings = replace(
+                settings,
+                offloader_environment=more,
+                plugin_environment=visitor.plugin_environment,
+                names=visitor.names,
+            )
         self._show.title("Starting")
         stack = Stack(settings, announce=self._show.server, hurry=self._hurry)
         self._stack = stack
@@ -152,6 +160,9 @@ class _Run:
             on_caption=self._show.caption,
         )
         host = world.users[world.host]
+        visitor = self._options.visitor
+        if visitor is not None:
+            await visitor.before(stack)
         if self._options.loses_upload_part:
             await lose_upload_part(site_url, ca_file=stack.settings.ca_file)
         bots = await stack.start_talker("bots", self._bot_arguments(stack.settings))
@@ -170,8 +181,10 @@ class _Run:
                 await self._download(thread, results)
                 await self._await_job_ends(stack)
                 self._records = await settled_records(
-                    stack.settings.admin_socket, limit_s=_JOB_END_LIMIT_S
+                    stack.settings.admin_socket, limit_s=_JOB_END_LIMIT_S, without=stack.strangers
                 )
+                if visitor is not None:
+                    await visitor.after(stack)
                 await bots.wait()
             return call, results
         finally:
@@ -220,6 +233,8 @@ class _Run:
                     tasks.create_task(
                         self._crash_offloader(stack, self._options.crash_offloader_at_s)
                     )
+                if self._options.visitor is not None:
+                    tasks.create_task(self._options.visitor.during(stack), name="visitor")
                 await conversation.wait_for(
                     "the start of the talk",
                     lambda: conversation.plan_s is not None,

@@ -37,6 +37,10 @@ class PodLog:
         self._ended = True
         self._wake()
 
+    def content(self) -> bytes:
+        """All of it so far."""
+        return b"".join(bytes(text) for _, text in self._lines)
+
     async def read(self, *, follow: bool, timestamps: bool, since: str) -> AsyncIterator[bytes]:
         """From the second `since` on; with `follow` until the container has ended."""
         index, offset = 0, 0

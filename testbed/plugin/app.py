@@ -55,7 +55,7 @@ def create_app(
     Raises RtcdError for a URL of SFUs that cannot be meant.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    world = World.create()
+    world = World.create(data_dir / "people.json")
     world.save(data_dir / "world.json")
     hub = Hub(world.bot)
     archive = Archive(data_dir / "files")

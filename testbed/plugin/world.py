@@ -65,8 +65,14 @@ class World:
     """Tokens that no longer count."""
 
     @classmethod
-    def create(cls) -> World:
-        users = {u: User(random_id(), u, first, last, random_id()) for u, first, last in _PEOPLE}
+    def create(cls, people: Path | None = None) -> World:
+        """`people`: a file of other names, if it is there: JSON, `{"alice": [first, last]}`."""
+        names = {u: (first, last) for u, first, last in _PEOPLE}
+        if people is not None and people.is_file():
+            names |= json.loads(people.read_text(encoding="utf-8"))
+        users = {
+            u: User(random_id(), u, first, last, random_id()) for u, (first, last) in names.items()
+        }
         return cls(
             team_id=random_id(),
             channel_id=random_id(),
