@@ -200,6 +200,7 @@ async def test_what_is_wished_is_kept_after_the_post(clips, peer, api, context, 
     await running
     kept = {p.relative_to(settings.directory).as_posix() for p in settings.directory.rglob("*.*")}
     assert kept == {
+        "artifacts/manifest.jsonl",
         "artifacts/transcript.json",
         "artifacts/transcript.srt",
         "artifacts/audio/user-bob_track-bob.ogg",
