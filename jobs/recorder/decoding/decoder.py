@@ -156,7 +156,7 @@ class Decoder:
                 return b""
             answer = self._asked("", lambda process: process.picture(data, slot))
             if answer is not None and answer.verdict is Verdict.GOOD and self._slots is not None:
-                side = min(answer.width, FACE_PX)
+                side = max(1, min(answer.width, FACE_PX))
                 return self._slots.view(slot, side * side * 3).tobytes()
             self._give_back(slot)
         reason = "crash" if answer is None else answer.verdict.name.lower()
