@@ -76,9 +76,12 @@ def test_a_picture_without_its_end_does_not_leak_into_the_next(
     assert result.payload == whole
 
 
-def test_broken_payloads_are_loss_and_no_crash(statistics: TrackStatistics) -> None:
+@pytest.mark.parametrize("payload", [b"\x90", b"\x10", b"\x90\x80\x01"])
+def test_payloads_that_are_broken_or_hold_nothing_are_loss_and_no_crash(
+    statistics: TrackStatistics, payload: bytes
+) -> None:
     depacketizer = Vp8Depacketizer(statistics)
-    assert depacketizer.push(packet(b"\x90")) is None
+    assert depacketizer.push(packet(payload)) is None
     [result] = feed(depacketizer, picture(3, key=True)[1])
     assert result.lost == 1
     assert statistics.packets_dropped == {"malformed": 1}

@@ -186,5 +186,5 @@ TARGET = Target(
         b"\x00\x0d\x00",
     ),
     max_bytes=8192,
-    ci_inputs=100,
+    ci_inputs=400,
 )

@@ -240,5 +240,5 @@ TARGET = Target(
         *(b"Infinity", b"NaN", b"1e999", b"9" * 400, b"[" * 60, b"null", b"99:99:99.999"),
     ),
     max_bytes=12288,
-    ci_inputs=120,
+    ci_inputs=400,
 )

@@ -161,5 +161,5 @@ TARGET = Target(
         b"\x10\x02",
     ),
     max_bytes=6144,
-    ci_inputs=350,
+    ci_inputs=700,
 )

@@ -153,7 +153,7 @@ TARGET = Target(
         ),
     ),
     max_bytes=4096,
-    ci_inputs=60,
+    ci_inputs=150,
     max_s=3.0,  # as long as the recorder waits for an answer
     max_mib=512.0,  # of 16 million pixels, in a process that may have 1 GiB
 )

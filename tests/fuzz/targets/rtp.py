@@ -139,4 +139,5 @@ TARGET = Target(
         b"\x81\xcd",
         b"\x84\xce",
     ),
+    ci_inputs=5000,
 )

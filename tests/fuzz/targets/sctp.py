@@ -198,5 +198,5 @@ TARGET = Target(
         b"\x00\x00\x00\x32",
         b"\xcc\x03",
     ),
-    ci_inputs=400,
+    ci_inputs=1500,
 )

@@ -192,5 +192,5 @@ TARGET = Target(
         )
     ),
     max_bytes=8192,
-    ci_inputs=700,
+    ci_inputs=1200,
 )

@@ -311,5 +311,5 @@ TARGET = Target(
         b'"stopped_at":"',
     ),
     max_bytes=4096,
-    ci_inputs=250,
+    ci_inputs=2000,
 )

@@ -213,5 +213,5 @@ TARGET = Target(
         b"\xdf\xff\xff\xff\xff",
     ),
     max_bytes=6144,
-    ci_inputs=350,
+    ci_inputs=3000,
 )

@@ -182,5 +182,5 @@ TARGET = Target(
         b"[" * 60,
     ),
     max_bytes=6144,
-    ci_inputs=120,
+    ci_inputs=500,
 )

@@ -117,4 +117,5 @@ TARGET = Target(
         b"\x01\x01",
         b"\x01\x11",
     ),
+    ci_inputs=6000,
 )
