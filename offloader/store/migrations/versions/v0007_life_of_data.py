@@ -1,5 +1,5 @@
-"""When a job's result was published and its files were erased, how much of it is left, who wants it deleted or
-held; which jobs were deleted, whose files a host may still bring back."""
+"""When a job's result was published and its files were erased, how much of it is left, whether it is to be
+deleted or held; which jobs were deleted, whose files a host may still bring back."""
 
 from __future__ import annotations
 
