@@ -6,6 +6,7 @@ The files beside the recording are fetched over the job service's own routes and
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from foundation.file_manifest import digest_of, entries_of, is_listed
 from testbed.analysis.call import Call
 from testbed.analysis.marks import find_beeps
 from testbed.analysis.media import iter_pictures, read_sound
@@ -267,3 +269,13 @@ def test_nothing_lies_over_the_screen_as_the_layout_says(outcome: Outcome) -> No
     ]
     assert len(shown) > 20
     assert all(shown)
+
+
+def test_the_manifest_says_what_was_kept_and_the_log_has_its_hash(outcome: Outcome) -> None:
+    manifest = outcome.artifacts["manifest.jsonl"]
+    (entry,) = entries_of(manifest)
+    told = {file["name"].rpartition("/")[2]: file["sha256"] for file in entry["files"]}
+    kept = {name: content for name, content in outcome.artifacts.items() if is_listed(name)}
+    assert told == {name: hashlib.sha256(content).hexdigest() for name, content in kept.items()}
+    (line,) = [line for line in outcome.log if line.get("event") == "manifest.written"]
+    assert line["sha256"] == digest_of(manifest)
