@@ -7,6 +7,7 @@ not stored is found by asking all workers (docs/celery.md).
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -65,8 +66,9 @@ class CeleryBackend:
             options.celery, cipher=cipher, ca_cert_file=options.ca_cert_file
         )
         self._members = Membership(self._broker.cards, labels=options.celery.labels)
-        self._trusted = trusted(options.ca_cert_file)
+        self._trusted: ssl.SSLContext | None = None
         if connect is None:
+            self._trusted = trusted(options.ca_cert_file)
             connect = partial(RemoteBackend, cipher=cipher, tls=self._trusted)
         self._doors = Doors(connect, self._members.heard)
         self._where = Whereabouts(self.board, self._members, self._doors, clock or SystemClock())
@@ -76,7 +78,8 @@ class CeleryBackend:
 
     def trust(self, ca: bytes) -> None:
         """The content of jobs.ca_cert_file: whom workers' doors are trusted by, too, from now on."""
-        self._trusted.load_verify_locations(cadata=ca.decode())
+        if self._trusted is not None:
+            self._trusted.load_verify_locations(cadata=ca.decode())
 
     def opens(self, token: str) -> bool:
         """Whether `token` is the door key of service and workers."""
