@@ -9,21 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from foundation.technical_words import TECHNICAL
+
 LONGEST: Final = 200
 """Characters of the whole text."""
 
-_TECHNICAL: Final = re.compile(
-    r"""
-      \w+://                              # URLs
-    | \b\d{1,3}(\.\d{1,3}){3}\b           # IPv4
-    | [0-9a-f]{0,4}:[0-9a-f]{0,4}:        # IPv6
-    | \b([\w-]+\.)+[^\W\d_]{2,}\b        # names of hosts and files
-    | (^|[\s'"(=])[./~]*/\w              # paths
-    | \b[A-Z]+_[A-Z_]+\b                  # variables
-    | \blocalhost\b | :\d{2,5}\b | \bHTTP[ ]\d{3}\b | \b(exit[ ])?code\b | \bsignal[ ]\d | \berrno\b | \n
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
 _SENTENCES: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), sentence)
     for pattern, sentence in (
@@ -50,7 +40,7 @@ def for_people(reason: str, *, job_id: str) -> str:
     """At most 200 characters without address, host, path or code; `job_id` is the plugin's."""
     ending = f" (job {job_id})"
     sentence = reason.strip()
-    if not sentence or _TECHNICAL.search(sentence):
+    if not sentence or TECHNICAL.search(sentence):
         found = (plain for pattern, plain in _SENTENCES if pattern.search(sentence))
         sentence = next(found, _ANY)
     room = LONGEST - len(ending)

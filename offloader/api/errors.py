@@ -30,6 +30,7 @@ from offloader.errors import (
     StoreError,
     TooManyListeners,
 )
+from offloader.plain_refusal import refusal_text
 
 NO_SUCH_JOB: Final = "failed to get job failed to get job: error: not found"
 """The reference's very text; it says the same thing twice."""
@@ -95,8 +96,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(CreationFailed)
     async def _creation(_request: Request, error: CreationFailed) -> Response:
-        # The reference says "recording" for every type, and admins search for it.
-        return error_response(500, f"failed to create recording job: {error}")
+        return error_response(500, refusal_text(str(error)))
 
     @app.exception_handler(StoreError)
     async def _store(_request: Request, _error: StoreError) -> Response:

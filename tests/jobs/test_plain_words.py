@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -90,3 +91,13 @@ def test_a_long_reason_is_cut_at_a_word_and_the_id_stays() -> None:
     text = for_people("words and more " * 40, job_id=ID)
     assert len(text) <= LONGEST
     assert text.endswith(f" … (job {ID})")
+
+
+def test_every_documented_reason_is_told_without_an_address_a_host_or_a_code(
+    documented_texts: dict[str, str],
+) -> None:
+    shown = re.compile(r"://|\d{1,3}(\.\d{1,3}){3}|example\.(com|org)|\bcode \d|\berrno\b", re.I)
+    for emitted in documented_texts.values():
+        text = for_people(emitted.replace("‹", "").replace("›", ""), job_id=ID)
+        assert len(text) <= LONGEST, text
+        assert not shown.search(text), text

@@ -215,7 +215,7 @@ async def test_a_launch_that_fails_is_told_and_holds_no_place(running) -> None:
     for call in ("one", "two", "three"):
         response = await running.post_job(call=call)
         assert response.status_code == 500
-        assert response.json()["error"] == "failed to create recording job: no such program"
+        assert response.json()["error"] == "failed to create recording job: it could not be started"
     running.backend.refuse = ""
     await running.create_job(call="four")
 
