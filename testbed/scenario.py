@@ -290,10 +290,10 @@ TALK: Final = _steady_talk(_HALF_AN_HOUR_S)
 QUIET: Final = _nobody_speaks(_HALF_AN_HOUR_S)
 """For recorders with nothing to do: all are muted, the picture stands still."""
 
-PLANS: Final[Mapping[str, Plan]] = {plan.name: plan for plan in (FULL, SHORT, BRIEF)}
+PLANS: Final[Mapping[str, Plan]] = {plan.name: plan for plan in (FULL, SHORT)}
 
 ALL_PLANS: Final[Mapping[str, Plan]] = {
     **PLANS,
-    **{plan.name: plan for plan in (MARKS, TALK, QUIET)},
+    **{plan.name: plan for plan in (BRIEF, MARKS, TALK, QUIET)},
 }
 """With those that nobody judges as a whole."""

@@ -36,7 +36,7 @@ from testbed.demo.thread import Results, Thread, lose_upload_part
 from testbed.job_watch import log_events
 from testbed.polling import until
 from testbed.processes import StartFailed
-from testbed.scenario import PLANS
+from testbed.scenario import ALL_PLANS
 from testbed.speech.clips import Clip, load_clips
 from testbed.stack import Stack
 from testbed.stack_settings import StackSettings
@@ -93,7 +93,7 @@ class _Run:
         self._options = options
         self._show = show
         self._hurry = hurry
-        self._plan = PLANS[options.scenario]
+        self._plan = ALL_PLANS[options.scenario]
         self._output = options.output.resolve()
         self._logs = self._output / "logs"
         self._work_dir = self._output / "work"
