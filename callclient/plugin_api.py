@@ -19,6 +19,8 @@ _DATA_TIMEOUT = httpx.Timeout(10.0, write=60.0, read=300.0)
 """A server that takes nothing for a minute is gone; one that has it all may be busy with its storage."""
 _POST_TIMEOUT = httpx.Timeout(10.0, read=120.0)
 """Whoever asks again while a slow server is still at it gets two posts."""
+_ANSWER_BYTES = 16 << 20
+_PICTURE_BYTES = 4 << 20
 
 
 class ApiError(Exception):
@@ -135,9 +137,9 @@ class PluginApi:
         return [_profile(entry) for entry in value] if isinstance(value, list) else []
 
     async def user_image(self, user_id: str) -> bytes:
-        """The picture's bytes, whatever format."""
-        response = await self._request("GET", f"{PLUGIN_PATH}/bot/users/{user_id}/image")
-        return response.content
+        """The picture's bytes, whatever format, at most 4 MiB."""
+        route = f"{PLUGIN_PATH}/bot/users/{user_id}/image"
+        return (await self._request("GET", route, most_bytes=_PICTURE_BYTES)).content
 
     # what clients are told
 
@@ -251,17 +253,19 @@ class PluginApi:
         content: bytes | AsyncIterator[bytes] | None = None,
         headers: dict[str, str] | None = None,
         timeout: httpx.Timeout | None = None,
+        most_bytes: int = _ANSWER_BYTES,
     ) -> httpx.Response:
         what = f"{method} {route}"
         try:
-            response = await self._http.request(
+            async with self._http.stream(
                 method,
                 route,
                 json=json,
                 content=content,
                 headers=headers,
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
-            )
+            ) as response:
+                response = await _whole(response, most_bytes)
         except (
             httpx.ConnectError,
             httpx.ConnectTimeout,
@@ -289,6 +293,24 @@ class PluginApi:
                 retry_after_s=_retry_after_s(response),
             )
         return response
+
+
+async def _whole(response: httpx.Response, most_bytes: int) -> httpx.Response:
+    """It with its body, unpacked; whoever sends more than that is not listened to."""
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > most_bytes:
+            request = response.request
+            raise ApiError(
+                f"{request.method} {request.url.path}: the answer has more than {most_bytes >> 20} MiB",
+                status=response.status_code,
+                retryable=False,
+            )
+    headers = [pair for pair in response.headers.multi_items() if pair[0] != "content-encoding"]
+    return httpx.Response(
+        response.status_code, headers=headers, content=bytes(body), request=response.request
+    )
 
 
 async def _check_site(request: httpx.Request) -> None:

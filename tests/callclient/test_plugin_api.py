@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gzip
 import ipaddress
 import json
 import ssl
@@ -420,6 +421,23 @@ async def test_an_answer_that_is_not_json_is_an_error_without_its_content(
         assert (error.status, error.retryable) == (200, False)
         documented("answers-that-are-not-mattermosts", str(error))
         assert "Sign in" not in str(error)
+
+
+@pytest.mark.documents("answers-that-are-not-mattermosts/7")
+async def test_of_an_answer_that_is_too_large_no_more_is_read_also_when_it_is_packed(
+    server: Server, api: PluginApi, documented: Any
+) -> None:
+    server.says(bytes(4 << 20))
+    assert len(await api.user_image("u1")) == 4 << 20
+    server.says(bytes((4 << 20) + 1))
+    error = await _failure(api.user_image("u1"))
+    documented("answers-that-are-not-mattermosts/7", str(error))
+    assert (error.status, error.retryable) == (200, False)
+    server.says(gzip.compress(bytes(17 << 20)), **{"Content-Encoding": "gzip"})
+    error = await _failure(api.users_by_ids(["u1"]))
+    assert str(error).endswith("the answer has more than 16 MiB")
+    server.says(gzip.compress(b"[]"), **{"Content-Encoding": "gzip"})
+    assert await api.users_by_ids(["u1"]) == []
 
 
 async def test_names_may_be_empty_missing_or_null(server: Server, api: PluginApi) -> None:
