@@ -115,7 +115,7 @@ def read_moments(directory: Path) -> list[Moment]:
                 str(found.get("name", "")),
                 int(found.get("count", 0)),
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             continue
         if moment.at_s >= 0:  # neither before the start nor NaN
             moments.append(moment)

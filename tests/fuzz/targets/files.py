@@ -21,6 +21,7 @@ from jobs import job_input, publication
 from jobs.copies import fence
 from jobs.job_directory import base_name, span_of
 from jobs.ogg import OggOpusWriter, read_pages
+from jobs.recorder.moments import MOMENTS_NAME, read_moments
 from jobs.recorder.repair import cut_to_playable, playable_bytes
 from jobs.recorder.subtitles import SubtitlesError, read_cues
 from jobs.transcriber import losses, outcome, retranscribe, track_bundle
@@ -100,12 +101,13 @@ def _books(data: bytes) -> None:
     directory = _fresh()
     for name in (
         *("job.json", "shim.json", "speakers.json", "connection.json", "publication.json"),
-        *(outcome.JSON_NAME, outcome.VTT_NAME, outcome.TEXT_NAME),
+        *(MOMENTS_NAME, outcome.JSON_NAME, outcome.VTT_NAME, outcome.TEXT_NAME),
     ):
         (directory / name).write_bytes(data)
     base_name(directory)
     span_of(directory)
     read_shim_file(directory)
+    assert all(moment.at_s >= 0 for moment in read_moments(directory))
     SpeakerDirectory.load(directory)
     losses.lost_connections(directory)
     outcome.written_language(directory)
@@ -205,6 +207,7 @@ def _seeds() -> Iterable[bytes]:
         {"shim_pid": 1, "shim_start": 2, "child_pid": 3, "child_start": 4, "kill_at_monotonic_s": 1.5,
          "job_type": "recording", "cgroup": "/x"},
         {"s": {"user_id": "u", "name": "n"}},
+        {"at_s": 1.5, "kind": "screen", "name": "n", "count": 2},
         [[1, 2], [3, 4]],
         {"uploaded": {"a": "b"}, "sessions": {}, "posting": True, "posted": False, "certain": True},
         {"language": "en", "segments": [{"start_ms": 1, "end_ms": 2, "speaker": "n", "text": "t"}]},
