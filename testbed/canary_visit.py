@@ -87,7 +87,7 @@ class CanaryVisit:
         self._http: httpx.AsyncClient | None = None
         self._channel_id = ""
         self._crashed = ""
-        """A job that has published nothing: its own directory is private to it."""
+        """A job that has published nothing, and may be in its rescue: its directory is private to it."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -162,7 +162,7 @@ class CanaryVisit:
         work = output / "work"
         testbed: tuple[Path, ...] = (work / "stand-in", work / "models", work / "tls")
         if self._crashed:
-            testbed += (work / "jobs" / self._crashed / "data",)
+            testbed += (work / "jobs" / self._crashed,)
         theirs = [output / "logs" / f"{name}.log" for name in ("plugin", "bots")]
         look_at_files(self.search, "logs", output / "logs", without=theirs)
         look_at_files(self.search, "service's files", work, without=testbed)
