@@ -100,7 +100,7 @@ def unpack(source: Path, directory: Path) -> Manifest:
                 if name in manifest.files:
                     _extract(archive, name, directory / name)
                     _verify(source, name, directory / name, manifest.files[name])
-    except (tarfile.TarError, KeyError) as error:
+    except (tarfile.TarError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{source}: is no whole backup of a store: {error}") from error
     if DATABASE_NAME not in manifest.files:
         raise StoreError(f"{source}: is no whole backup of a store: it has no {DATABASE_NAME}")
@@ -120,7 +120,7 @@ def _manifest_of(archive: tarfile.TarFile, source: Path) -> Manifest:
                 f"release {document.get('release')!r} or a later one"
             )
         return Manifest(**document)
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise StoreError(
             f"{source}: is no whole backup of a store: {_MANIFEST_NAME}: {error}"
         ) from error

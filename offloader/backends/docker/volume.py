@@ -177,7 +177,7 @@ def read_document(engine: Engine, container: str, path: str) -> dict[str, Any] |
         content = tar.extractfile(member) if member is not None and member.isreg() else None
         try:
             document = json.loads(content.read(_CHUNK_BYTES)) if content is not None else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     return document if isinstance(document, dict) else None
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from foundation import file_manifest
 from foundation.copies import journal
 from foundation.copies.stores import StoreError
 from jobs import job_input, publication
@@ -29,6 +30,7 @@ from jobs.transcriber.capture import INDEX_SUFFIX, find_captures
 from jobs.transcriber.engines.hints import Hints
 from jobs.transcriber.speakers import SpeakerDirectory
 from offloader.backends.process_files import read_shim_file
+from offloader.store import backup_file
 from offloader.store.bitcask import read_bitcask
 from tests.fuzz.target import Target, joined, pieces
 
@@ -118,6 +120,16 @@ def _books(data: bytes) -> None:
     job_input.parse_input(data)
 
 
+def _archive(*members: tuple[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:") as archive:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return out.getvalue()
+
+
 def _bundle(data: bytes) -> None:
     directory = _fresh()
     bundle = directory / "bundle"
@@ -128,15 +140,24 @@ def _bundle(data: bytes) -> None:
     with contextlib.suppress(track_bundle.BundleError):
         track_bundle.read_result(data)
     # As if `data` were the task in a whole bundle.
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:") as archive:
-        for name, content in (("task.json", data), ("0.ogg", b""), ("0.ogg" + INDEX_SUFFIX, data)):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    bundle.write_bytes(out.getvalue())
+    members = ("task.json", data), ("0.ogg", b""), ("0.ogg" + INDEX_SUFFIX, data)
+    bundle.write_bytes(_archive(*members))
     with contextlib.suppress(track_bundle.BundleError, OSError):
         track_bundle.unpack(bundle, directory)
+
+
+def _backup(data: bytes) -> None:
+    """Of the service's store; and the chain of what a job keeps."""
+    directory = _fresh()
+    whole = _archive(("manifest.json", data), (backup_file.DATABASE_NAME, b""))
+    for number, content in enumerate((data, whole)):
+        source, target = directory / f"{number}.tar", directory / str(number)
+        source.write_bytes(content)
+        target.mkdir()
+        with contextlib.suppress(backup_file.StoreError, OSError):
+            backup_file.unpack(source, target)
+    with contextlib.suppress(file_manifest.ManifestError):
+        file_manifest.entries_of(data)
 
 
 def _cues(data: bytes) -> None:
@@ -157,6 +178,7 @@ _MODES: dict[bytes, Callable[[bytes], None]] = {
     b"k": _store,
     b"b": _books,
     b"t": _bundle,
+    b"u": _backup,
     b"v": _cues,
 }
 
@@ -219,6 +241,14 @@ def _seeds() -> Iterable[bytes]:
         yield b"t" + packed.read()
     segment = {"session_id": "s", "start_ms": 1, "end_ms": 2, "text": "t", "language": "en"}
     yield b"t" + json.dumps({"version": 1, "engine": {"a": "b"}, "segments": [segment]}).encode()
+    kept = file_manifest.next_line(b"", {"files": [{"name": "a", "size_bytes": 1, "sha256": "00"}]})
+    yield b"u" + kept + file_manifest.next_line(kept, {"files": []})
+    told = {"format": 1, "files": {backup_file.DATABASE_NAME: {"size_bytes": 0, "sha256": "00"}}}
+    yield b"u" + json.dumps(told).encode()
+    database, whole = _fresh() / "database", _place / "whole"
+    database.write_bytes(b"content")
+    backup_file.write(whole, schema="1", members={backup_file.DATABASE_NAME: database})
+    yield b"u" + whole.read_bytes()
     yield b"v" + (
         b"WEBVTT\n\n00:00:01.000 --> 00:00:02.500\n<v A>one &amp; two\n\n"
         b"00:02.000 --> 01:00:00.000 align:start\nthree\n"
@@ -226,7 +256,7 @@ def _seeds() -> Iterable[bytes]:
 
 
 TARGET = Target(
-    parses="MP4 boxes, Ogg pages, captures, journals of copies, bitcask, bundles (tar), JSON books, WebVTT",
+    parses="MP4 boxes, Ogg pages, captures, journals, bitcask, bundles and backups (tar), JSON books, WebVTT",
     run=_run,
     seeds=_seeds,
     tokens=(

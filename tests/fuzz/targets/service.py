@@ -33,11 +33,12 @@ from offloader.backends.environment import job_environment
 from offloader.backends.kubernetes import observation as kubernetes
 from offloader.backends.remote import wire
 from offloader.bearer import bearer_token
-from offloader.errors import InvalidJob, LaunchFailed
+from offloader.errors import InvalidCursor, InvalidJob, LaunchFailed
 from offloader.job_wish import check_wish
 from offloader.secrets import shown
 from offloader.setting_keys import KEYS
 from offloader.settings import read_settings
+from offloader.store.cursor import Cursor
 from offloader.store.secret_key import Cipher
 from offloader.worker.transcribing_messages import TrackOffer
 from sfu.setting_keys import KEYS as SFU_KEYS
@@ -139,6 +140,8 @@ def _heads(data: bytes) -> None:
     scope = TrustedProxies((ipaddress.IPv4Network("192.0.2.0/24"),)).unwrapped(request.scope)
     ipaddress.ip_address(scope["client"][0])
     bearer_token(text)
+    with contextlib.suppress(InvalidCursor):
+        assert Cursor.parse(text).created_at_ms >= 0
     with contextlib.suppress(client_service.AuthError):
         client_service._basic_credentials(text)
 
@@ -264,6 +267,7 @@ def _seeds() -> Iterable[bytes]:
         b"[2001:db8::1]:80, 10.0.0.1:5, 192.0.2.7\na=1700000000000",
         b"Basic Y2xpZW50OmtleQ==\na=one",
         b"Bearer token\na=%41%ff&a=2",
+        b"MTcwMDAwMDAwMDAwMC5qb2I=",
     ):
         yield b"h" + line
     yield b"f" + (
