@@ -141,7 +141,8 @@ class CeleryThread:
         if task in self._app.tasks:
             return
 
-        def run(request: Any, **arguments: Any) -> None:
+        # Whatever arguments come: a call that fails for them would have what is linked to its failure sent.
+        def run(request: Any, /, *_given: Any, **arguments: Any) -> None:
             # Who writes into the broker shall have nothing sent in this worker's name afterwards.
             request.request.update(callbacks=None, errbacks=None, chain=None, chord=None)
             self._carry_out(take, str(request.request.id), arguments)

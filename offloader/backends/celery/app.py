@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from celery import Celery
+from kombu import compression
 from kombu.entity import Exchange, Queue
 
 from offloader.setting_celery import CelerySettings
@@ -31,6 +32,7 @@ def celery_app(
 ) -> Celery:
     """`patience_s`: how long an answer of the broker may take, for who publishes; a consumer, which waits for
     messages, has none. `ca_cert_file`: whom to trust behind TLS; None: the system's authorities."""
+    _take_nothing_compressed()
     app = Celery(settings.queue_prefix, broker=settings.broker_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -62,6 +64,18 @@ def durable_queue(name: str) -> Queue:
     """A queue as both sides declare it: whoever comes first makes it."""
     exchange = Exchange(name, type="direct")  # type: ignore[no-untyped-call]  # kombu's own have no types
     return Queue(name, exchange, routing_key=name)  # type: ignore[no-untyped-call]  # as above
+
+
+def _take_nothing_compressed() -> None:
+    """In this process: neither side compresses, and kombu would inflate a stranger's message to any size,
+    before it is looked at."""
+    for content_type in compression.encoders():  # type: ignore[no-untyped-call]  # kombu's own have no types
+        compression.register(None, _refuse, content_type)  # type: ignore[no-untyped-call]  # as above
+
+
+def _refuse(_body: bytes) -> bytes:
+    """Raises ValueError, as a decoder does of what is damaged."""
+    raise ValueError("compressed")
 
 
 def _transport_options(broker_url: str, patience_s: float | None) -> dict[str, Any]:

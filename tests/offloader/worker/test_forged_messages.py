@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import pickle
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,16 @@ async def test_a_worker_takes_json_and_its_own_tasks_and_nothing_else(
                 headers=headers,
                 **strange,
             )
+    with send._app.connection_for_write() as connection:
+        await asyncio.to_thread(
+            connection.Producer().publish,
+            zlib.compress(json.dumps([[], {"job_id": A}, {}]).encode()),
+            exchange=queue.exchange,
+            routing_key=queue.routing_key,
+            content_type="application/json",
+            content_encoding="utf-8",
+            headers=headers | {"id": "inflated", "compression": "application/x-gzip"},
+        )
     nested = {"task": LAUNCH_TASK, "args": [], "kwargs": {"job_id": A, "sealed": ""}}
     given = {"task": nested, "it": [[]]}
     await asyncio.to_thread(
@@ -146,12 +158,23 @@ async def test_a_worker_takes_json_and_its_own_tasks_and_nothing_else(
         link=[follower],
         chain=[follower],
     )
+    for name, arguments, given in (("positional", [1], {}), ("named", [], {"request": 1})):
+        await asyncio.to_thread(
+            send._app.send_task,
+            LAUNCH_TASK,
+            arguments,
+            given | {"job_id": A},
+            queue=queue,
+            task_id=name,
+            link_error=[follower],
+        )
     await send.send_raw(LAUNCH_TASK, queue, "last", job_id=A, sealed="")
     await _until(lambda: "last" in taken)
     await asyncio.to_thread(send.ask, CARD_COMMAND, {"nonce": "n"})
     async with asyncio.timeout(25):
         await celery.stop()
-    assert (taken, asked, bomb.exists()) == (["first", "leads", "last"], [{"nonce": "n"}], False)
+    assert taken == ["first", "leads", "positional", "named", "last"]
+    assert (asked, bomb.exists()) == ([{"nonce": "n"}], False)
     with app.connection_for_read() as connection:
         bound = elsewhere(connection.default_channel)
         assert await asyncio.to_thread(bound.get, no_ack=True) is None, "sent in the worker's name"
