@@ -11,7 +11,7 @@ FRAME_PIXELS: Final = LONG_SIDE_PX * SHORT_SIDE_PX
 """A frame of video: lying or standing."""
 FRAME_BYTES: Final = 8 * 1024 * 1024
 """Of a compressed frame."""
-BATCH_FRAMES: Final = 8
+BATCH_FRAMES: Final = 4
 """So many are decoded at once: a slow host shall not look as if it hung."""
 PICTURE_BYTES: Final = 4 * 1024 * 1024
 """Of a user's picture, as a file."""

@@ -57,6 +57,7 @@ _ALLOWED: Final = {
     "sendto": (44, 206),
     "recvfrom": (45, 207),
     "futex": (202, 98),
+    "setitimer": (38, 103),
     "clock_gettime": (228, 113),
     "clock_nanosleep": (230, 115),
     "gettimeofday": (96, 169),

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from jobs.recorder.decoding.seccomp import filter_program
+from jobs.recorder.decoding.slots import Slots
+from jobs.recorder.decoding.wire import GREETING, QUESTION, Ask, receive
 
 _TRIES = """
 import ctypes, json, mmap, os, resource, signal, socket, subprocess, sys, threading, time
@@ -83,6 +88,40 @@ def test_a_kernel_without_seccomp_is_named_and_the_limits_hold(tmp_path) -> None
     assert refused == ["seccomp: Invalid argument"]
     assert done == []
     assert asked == {"core": [0, 0], "processes": [0, 0], "no_new_privs": 1}
+
+
+_GOES_IN_CIRCLES = """
+import sys
+from jobs.recorder.decoding import child
+def endless(data):
+    while True:
+        pass
+child.face, child._QUESTION_CPU_S = endless, 0.02
+child.main(int(sys.argv[1]), int(sys.argv[2]))
+"""
+
+
+def test_what_goes_in_circles_is_ended_by_the_kernel_also_when_the_recorder_has_gone() -> None:
+    ours, theirs = socket.socketpair()
+    slots = Slots()
+    numbers = (theirs.fileno(), slots.file_number)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _GOES_IN_CIRCLES, *map(str, numbers)],
+            pass_fds=numbers,
+            stderr=subprocess.DEVNULL,
+        )
+    slots.close()
+    try:
+        with ours:
+            until_s = time.monotonic() + 20
+            (size,) = GREETING.unpack(receive(ours, GREETING.size, until_s=until_s))
+            receive(ours, size, until_s=until_s)
+            ours.sendall(QUESTION.pack(Ask.PICTURE, 1, 0, 0, 1) + b"x")
+        assert process.wait(20) == -signal.SIGPROF
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

@@ -233,9 +233,9 @@ def test_a_process_that_is_killed_costs_two_seconds_of_picture_at_most_and_they_
 def test_a_process_that_hangs_is_ended_and_another_one_goes_on(
     own_decoder, vp8, monkeypatch
 ) -> None:
-    monkeypatch.setattr("jobs.recorder.decoding.process._ANSWER_LIMIT_S", 0.2)
     frame = (Codec.VP8, vp8(64, 64).frame(50, 0, key=True).payload)
     assert own_decoder.decode(1, "ann", [frame]).good
+    monkeypatch.setattr("jobs.recorder.decoding.process._ANSWER_LIMIT_S", 0.2)
     first = own_decoder.process_id
     os.kill(first, signal.SIGSTOP)
     generation = own_decoder.generation
