@@ -142,7 +142,10 @@ class CaBundlePart:
             return NO_CHANGE
         try:
             content = path.read_bytes()
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=content.decode())
+            pem = content.decode(
+                "ascii", "ignore"
+            )  # names beside certificates may be in any letters
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ConfigError(f"jobs.ca_cert_file: {path} cannot be used: {reason}") from error
@@ -174,11 +177,10 @@ class SecretKeyPart:
         """See `Part`."""
         if self._place.in_environment:
             return NO_CHANGE
-        keys = self._place.read()
-        present = [key.id for key in self._cipher.keys]
-        if [key.id for key in Cipher(*keys).keys] == present:
+        fresh = self._place.cipher()
+        if [key.id for key in fresh.keys] == [key.id for key in self._cipher.keys]:
             return NO_CHANGE
-        return Loaded(("secret keys",), lambda: self._cipher.use(keys))
+        return Loaded(("secret keys",), lambda: self._cipher.become(fresh))
 
 
 def _digest(files: Sequence[Path]) -> str:

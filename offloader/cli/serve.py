@@ -44,6 +44,7 @@ def serve(config_path: Path) -> int:
         ConfigError, StoreError: the service cannot start.
     """
     keep_to_itself()
+    outlive_hangups()
     reading = read_settings(config_path, os.environ)
     if reading.problems:
         raise ConfigError(str(reading.problems[0]))
@@ -134,6 +135,11 @@ def _reloader(
     )
 
 
+def outlive_hangups() -> None:
+    """SIGHUP ends no process that cannot read anew yet, or any more. What it starts does not inherit this."""
+    signal.signal(signal.SIGHUP, lambda *_: None)
+
+
 @asynccontextmanager
 async def reloading(reloader: Reloader) -> AsyncIterator[None]:
     """What changes on disk is taken over while the block runs; SIGHUP has it read at once."""
@@ -144,6 +150,7 @@ async def reloading(reloader: Reloader) -> AsyncIterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+        outlive_hangups()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task

@@ -13,7 +13,7 @@ from foundation.clock import SystemClock
 from foundation.layered_config import ConfigError
 from foundation.logs import get_logger
 from foundation.shutdown import Shutdown, shutdown_on_signals
-from offloader.cli.serve import new_loop, reloading
+from offloader.cli.serve import new_loop, outlive_hangups, reloading
 from offloader.http_server import HttpServer
 from offloader.listen import bind
 from offloader.live_settings import LIVE_OF_WORKER
@@ -45,6 +45,7 @@ def work(config_path: Path) -> int:
         ConfigError, StoreError, BackendError: the worker cannot start.
     """
     keep_to_itself()
+    outlive_hangups()
     reading = read_settings(config_path, os.environ)
     if reading.problems:
         raise ConfigError(str(reading.problems[0]))

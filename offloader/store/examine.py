@@ -14,7 +14,6 @@ from offloader.errors import StoreError
 from offloader.store import migrate
 from offloader.store.key_place import KeyPlace
 from offloader.store.schema import job_secrets, job_variables, metadata
-from offloader.store.secret_key import Cipher
 from offloader.store.sql_secrets import secret_context, variables_context
 from offloader.store.sqlite_file import explained
 from offloader.store.transfer import open_sqlite
@@ -96,7 +95,7 @@ def _secrets(connection: Connection, key: KeyPlace | None) -> tuple[int, int, st
     """How many there are, how many of them cannot be opened, and why."""
     cipher, why = None, "they were stored under another key"
     try:
-        cipher = Cipher(*key.read()) if key is not None else None
+        cipher = key.cipher() if key is not None else None
     except StoreError as error:
         why = str(error)
     present = set(inspect(connection).get_table_names())

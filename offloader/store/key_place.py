@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Final
 
 from foundation.logs import get_logger
 from offloader.errors import StoreError
-from offloader.store.secret_key import Cipher, keys_in, new_key
+from offloader.store.secret_key import Cipher, former_readings, keys_in, new_key
 
 VARIABLE: Final = "OFFLOADER_SECRET_KEY"
 
@@ -35,15 +36,21 @@ class KeyPlace:
         Raises:
             StoreError: there is none, or one is of no use; names the place.
         """
+        return self._text_and_keys()[1]
+
+    def _text_and_keys(self) -> tuple[str, tuple[str, ...]]:
         if self.in_environment:
             try:
-                return keys_in(self.environ[VARIABLE])
+                text = self.environ[VARIABLE]
+                keys = keys_in(text)
+                return text, (keys if len(keys) > 1 else (text,))  # with blanks around it, as ever
             except ValueError as error:
                 raise StoreError(
                     f"environment {VARIABLE}: {error}, such as the output of: openssl rand -base64 32"
                 ) from error
         try:
-            return keys_in(self.file.read_text(encoding="utf-8"))
+            text = self.file.read_text(encoding="utf-8")
+            return text, keys_in(text)
         except UnicodeError as error:
             raise StoreError(f"{self.file}: not UTF-8") from error
         except ValueError as error:
@@ -51,15 +58,27 @@ class KeyPlace:
         except OSError as error:
             raise StoreError(f"{self.file}: {error.strerror}") from error
 
+    def cipher(self) -> Cipher:
+        """Of the keys; opens as well what earlier releases encrypted with the whole text as one key.
+
+        Raises:
+            StoreError: see `read`.
+        """
+        text, keys = self._text_and_keys()
+        return Cipher(*keys, former=[one for one in former_readings(text) if one not in keys])
+
     def write(self, keys: Sequence[str]) -> None:
         """Replace what the file holds at once, for its owner only. Raises OSError."""
+        text = "".join(f"{key}\n" for key in keys)
+        if any(len(key.splitlines()) > 1 or "," in key for key in keys):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # it would be read as several
         fresh = self.file.with_name(self.file.name + ".new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             present = self.file.stat()
             if os.geteuid() == 0:  # the service goes on reading its own file
                 os.fchown(descriptor, present.st_uid, present.st_gid)
-            file.write("".join(f"{key}\n" for key in keys))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self.file)
@@ -75,10 +94,10 @@ def load_cipher(environ: Mapping[str, str], *, key_file: Path) -> Cipher:
     """
     place = KeyPlace(environ, key_file)
     if place.in_environment:
-        return Cipher(*place.read())
+        return place.cipher()
     try:
-        return Cipher(*_keys_of(key_file))
-    except (OSError, ValueError) as error:
+        return _cipher_of(place)
+    except (OSError, StoreError) as error:
         log.warning("secrets.no_key_file", file=str(key_file), error=str(error))
         return Cipher(new_key())
 
@@ -92,7 +111,7 @@ def shared_cipher(environ: Mapping[str, str], *, key_file: Path) -> Cipher:
     """
     place = KeyPlace(environ, key_file)
     try:
-        return Cipher(*place.read())
+        return place.cipher()
     except StoreError as error:
         if place.in_environment:
             raise
@@ -101,12 +120,12 @@ def shared_cipher(environ: Mapping[str, str], *, key_file: Path) -> Cipher:
         ) from error
 
 
-def _keys_of(path: Path) -> tuple[str, ...]:
+def _cipher_of(place: KeyPlace) -> Cipher:
     try:
-        return (_make(path, new_key()),)
+        return Cipher(_make(place.file, new_key()))
     except FileExistsError:
-        path.chmod(0o600)
-    return keys_in(path.read_text(encoding="utf-8"))
+        place.file.chmod(0o600)
+    return place.cipher()
 
 
 def _make(path: Path, key_text: str) -> str:

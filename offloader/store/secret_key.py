@@ -26,6 +26,8 @@ MOST_KEYS: Final = 8
 _FORM: Final = b"\x01"
 """What follows: nonce, then ciphertext with its tag."""
 _NONCE_BYTES: Final = 12
+_WRAPPED: Final = (64, 76)
+"""Characters of a full line from openssl and from base64."""
 _BETWEEN: Final = re.compile(r"[,\r\n]+")
 
 
@@ -69,18 +71,29 @@ class Cipher:
     """Encrypts with the newest of its keys, and opens with any. One per process, shared by all who encrypt:
     `use` changes the keys of all of them at once, and may be called in any thread."""
 
-    def __init__(self, newest: str, *older: str) -> None:
+    def __init__(self, newest: str, *older: str, former: Sequence[str] = ()) -> None:
+        """`former`: keys that only open (see `former_readings`)."""
         self._keys = tuple(SecretKey(text) for text in (newest, *older))
+        self._former = tuple(SecretKey(text) for text in former)
 
     @property
     def keys(self) -> tuple[SecretKey, ...]:
         """The newest first."""
         return self._keys
 
+    @property
+    def opening(self) -> tuple[SecretKey, ...]:
+        """`keys`, and those that only open."""
+        return (*self._keys, *self._former)
+
     def use(self, texts: Sequence[str]) -> None:
         """Go on with these keys, the newest first; at least one."""
         newest, *older = texts
-        self._keys = Cipher(newest, *older)._keys
+        self.become(Cipher(newest, *older))
+
+    def become(self, other: Cipher) -> None:
+        """Go on with the keys of `other`, and no more."""
+        self._keys, self._former = other._keys, other._former
 
     def encrypt(self, text: str, *, context: Sequence[str]) -> bytes:
         """See `SecretKey`; for what is kept."""
@@ -100,25 +113,32 @@ class Cipher:
 
     def former_fingerprints(self, text: str) -> tuple[str, ...]:
         """What older keys would have made of it."""
-        return tuple(key.fingerprint(text) for key in self._keys[1:])
+        return tuple(key.fingerprint(text) for key in self.opening[1:])
 
     def derived_texts(self, purpose: str) -> tuple[str, ...]:
         """See `SecretKey.derived_text`; of each key, the newest first."""
         return tuple(key.derived_text(purpose) for key in self._keys)
 
+    def accepted_texts(self, purpose: str) -> tuple[str, ...]:
+        """`derived_texts`, and those of keys that only open."""
+        return tuple(key.derived_text(purpose) for key in self.opening)
+
     def _opened(self, data: bytes, context: Sequence[str]) -> Iterator[str]:
-        for key in self._keys:
+        for key in self.opening:
             if (text := key.decrypt(data, context=context)) is not None:
                 yield text
 
 
 def keys_in(text: str) -> tuple[str, ...]:
-    """The keys that are written there, the newest first, with commas or line ends between them.
+    """The keys that are written there, the newest first, with commas or line ends between them; one, where
+    all parts are too short, or the lines are those of wrapped base64.
 
     Raises:
         ValueError: there is none, one is too short, or there are too many; after the name of the place.
     """
-    keys = tuple(key.strip() for key in _BETWEEN.split(text) if key.strip())
+    keys = tuple(key for piece in text.split(",") for key in _in_lines(piece))
+    if keys and max(map(len, keys)) < SHORTEST <= len(text.strip()):
+        return (text.strip(),)  # one with commas in it, such as a sentence
     if not keys:
         raise ValueError(f"no key: should be at least {SHORTEST} characters")
     if len(keys) > MOST_KEYS:
@@ -130,9 +150,26 @@ def keys_in(text: str) -> tuple[str, ...]:
     return keys
 
 
+def former_readings(text: str) -> tuple[str, ...]:
+    """Keys that open, beside those that are read there: what releases that knew one alone took for it
+    (`text`, or what stood there before keys were put in front), and each with and without a line end."""
+    keys = keys_in(text)
+    ends = (0, *(found.end() for found in _BETWEEN.finditer(text)))
+    whole = (form for end in ends for form in (text[end:], text[end:].strip()))
+    ended = (form for key in keys for form in (key, key + "\n"))
+    return tuple(dict.fromkeys(one for one in (*whole, *ended) if len(one) >= SHORTEST))
+
+
 def new_key() -> str:
     """256 random bits."""
     return secrets.token_urlsafe(32)
+
+
+def _in_lines(piece: str) -> list[str]:
+    """The keys of that many lines; one key alone where they are the wrapped lines of base64."""
+    lines = [line.strip() for line in piece.splitlines() if line.strip()]
+    full = bool(lines[1:]) and all(len(line) in _WRAPPED for line in lines[:-1])
+    return [piece.strip()] if full and len(lines[-1]) < SHORTEST else lines
 
 
 def _derived(key_text: str, purpose: bytes) -> bytes:

@@ -54,7 +54,7 @@ class SqlKeyUse:
     async def check(self) -> str:
         """ID of the key that others write with and this process lacks, which is logged once; else empty, and
         others are told which is the newest here."""
-        own = [key.id for key in self._cipher.keys]
+        own = [key.id for key in self._cipher.opening]
         async with self._database.read() as connection:
             query = select(facts.c.value).where(facts.c.name == _FACT)
             known: str | None = (await connection.execute(query)).scalar_one_or_none()
@@ -86,7 +86,7 @@ class SqlKeyUse:
         return await self._over_all(renew=True)
 
     async def _over_all(self, *, renew: bool) -> KeyUse:
-        keys = self._cipher.keys
+        keys = self._cipher.opening
         counts: Counter[str] = Counter()
         renewed = 0
         for table, column in (
@@ -108,7 +108,11 @@ class SqlKeyUse:
                 counts.update(left)
                 counts[keys[0].id] += done
         return KeyUse(
-            keys=[(key.id, counts[key.id]) for key in keys],
+            keys=[
+                (key.id, counts[key.id])
+                for key in keys
+                if counts[key.id] or key in self._cipher.keys
+            ],
             unreadable=counts[""],
             renewed=renewed,
             missing=await self.check(),

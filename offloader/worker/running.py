@@ -67,7 +67,7 @@ class RunningWorker:
 
     def trust(self, ca: bytes) -> None:
         """The content of jobs.ca_cert_file, from now on."""
-        self.tls.load_verify_locations(cadata=ca.decode())
+        self.tls.load_verify_locations(cadata=ca.decode("ascii", "ignore"))
         if isinstance(self.backend, Retuned):
             self.backend.trust(ca)
 

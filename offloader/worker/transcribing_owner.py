@@ -52,7 +52,7 @@ def job_token(cipher: Cipher, job_id: str) -> str:
 
 def _job_tokens(cipher: Cipher, job_id: str) -> list[str]:
     """Of each secret key: a job keeps the one that it was started with."""
-    keys = cipher.derived_texts(DOOR_KEY_PURPOSE)
+    keys = cipher.accepted_texts(DOOR_KEY_PURPOSE)
     purpose = f"transcribe tasks:{job_id}".encode()
     return [hmac.new(key.encode(), purpose, "sha256").hexdigest() for key in keys]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from foundation.clock import ManualClock
 from foundation.layered_config import ConfigError
 from offloader.backends.process_launch import _ca_path
 from offloader.backends.surroundings import Surroundings
-from offloader.cli.serve import new_loop
+from offloader.cli.serve import new_loop, reloading, serve
 from offloader.http_server import HttpServer
 from offloader.listen import bind
 from offloader.live_settings import LIVE, LIVE_OF_WORKER
@@ -201,7 +202,10 @@ def test_secret_keys_of_the_file_are_taken_over_and_a_bad_file_keeps_the_old(
 @pytest.mark.documents("a-changed-file-that-cannot-be-used/2")
 def test_jobs_get_the_ca_bundle_that_was_good_last(tmp_path: Path, documented: Any) -> None:
     bundle = tmp_path / "ca.pem"
-    good = make_certificates(tmp_path / "one", address="127.0.0.1").ca.read_bytes()
+    good = (
+        "# Főtanúsítvány\n".encode()
+        + make_certificates(tmp_path / "one", address="127.0.0.1").ca.read_bytes()
+    )
     bundle.write_bytes(good)
     settings = read_settings(tmp_path / "none.toml", {"JOBS_CACERTFILE": str(bundle)}).settings
     around = Surroundings(settings.jobs.network)
@@ -366,3 +370,37 @@ async def test_what_cannot_be_used_is_told_until_it_can_and_a_signal_reads_at_on
         await asyncio.sleep(3 * LOOK_EVERY_S)
         assert reloads.ended["watched"][0]
         assert part.taken == 1
+
+
+@pytest.mark.looptime
+async def test_a_file_whose_rights_alone_change_is_read_again(tmp_path: Path) -> None:
+    part = Watched(tmp_path / "file")
+    part.path.write_text("same")
+    async with watching(part):
+        part.path.chmod(0o640)
+        await asyncio.sleep(3 * LOOK_EVERY_S)
+        assert part.read == 1
+
+
+async def test_a_hangup_before_and_after_files_are_watched_ends_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    seen: list[Any] = []
+
+    def look(*_: object) -> Any:
+        seen.append(signal.getsignal(signal.SIGHUP))
+        raise ConfigError("enough")
+
+    monkeypatch.setattr("offloader.cli.serve.read_settings", look)
+    monkeypatch.setattr("offloader.cli.serve.keep_to_itself", lambda: None)
+    try:
+        with pytest.raises(ConfigError, match="enough"):
+            serve(tmp_path / "none.toml")
+        async with reloading(Reloader([], reloads=Reloads(ManualClock()))):
+            pass
+        seen.append(signal.getsignal(signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert len(seen) == 2
+    assert all(callable(handler) for handler in seen), "neither the default, nor ignored by jobs"

@@ -79,7 +79,7 @@ class CeleryBackend:
     def trust(self, ca: bytes) -> None:
         """The content of jobs.ca_cert_file: whom workers' doors are trusted by, too, from now on."""
         if self._trusted is not None:
-            self._trusted.load_verify_locations(cadata=ca.decode())
+            self._trusted.load_verify_locations(cadata=ca.decode("ascii", "ignore"))
 
     def opens(self, token: str) -> bool:
         """Whether `token` is the door key of service and workers."""

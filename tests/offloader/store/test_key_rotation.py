@@ -19,6 +19,7 @@ from foundation.clock import SystemClock
 from offloader.backends.remote.wire import DoorKey, door_key, is_door_key, seal, unseal
 from offloader.errors import StoreError
 from offloader.registration_mark import former_marks, registration_mark
+from offloader.reload_parts import SecretKeyPart
 from offloader.store.key_place import KeyPlace
 from offloader.store.secret_key import MOST_KEYS, Cipher, keys_in
 from offloader.store.stores import Stores, open_stores
@@ -48,6 +49,82 @@ async def fill(stores: Stores, *jobs: str) -> None:
 def test_one_key_is_what_it_was_and_several_stand_between_commas_or_line_ends() -> None:
     assert keys_in(f" {OLD}\n") == (OLD,)
     assert keys_in(f"{NEW},{OLD}") == keys_in(f"{NEW}\r\n\n{OLD}\n") == (NEW, OLD)
+
+
+A = "a" * 64
+B = "b" * 40
+AS_ONE = (f"{B}\n", f" {B}", f"{B},", "a sentence, with commas, as the key", f"{A}\nabc==\n")
+"""What releases that knew one key alone took for it."""
+
+
+@pytest.mark.parametrize("text", AS_ONE)
+def test_a_variable_that_was_one_key_is_that_key_still(tmp_path: Path, text: str) -> None:
+    before, now = Cipher(text), KeyPlace({VARIABLE: text}, tmp_path / "key").cipher()
+    assert [key.id for key in now.keys] == [key.id for key in before.keys]
+    assert door_key(now) == door_key(before), "workers of the release before understand it"
+
+
+@pytest.mark.parametrize("text", [*AS_ONE, f"{A},{B}", f"{A}\n{A}\n"])
+@pytest.mark.parametrize("in_front", ["", f"{NEW},"])
+def test_what_was_sealed_by_one_text_is_opened_whatever_is_read_there(
+    tmp_path: Path, text: str, in_front: str
+) -> None:
+    if in_front and "sentence" in text:
+        with pytest.raises(StoreError, match="key 2 of 4: 10 characters: should be at least 32"):
+            KeyPlace({VARIABLE: in_front + text}, tmp_path / "key").cipher()
+        return
+    before = Cipher(text)
+    sealed = seal(before, {"token": "hush"}, context=("launch", "j1"))
+    place = KeyPlace({VARIABLE: in_front + text}, tmp_path / "key")
+    now = place.cipher()
+    assert unseal(now, sealed, context=("launch", "j1")) == {"token": "hush"}
+    assert is_door_key(now, door_key(before))
+    assert registration_mark(before, "c", "k") in (
+        registration_mark(now, "c", "k"),
+        *former_marks(now, "c", "k"),
+    )
+
+
+def test_the_end_of_a_line_in_a_secret_makes_no_other_key(tmp_path: Path) -> None:
+    with_end, without = (
+        KeyPlace({VARIABLE: text}, tmp_path / "key").cipher() for text in (f"{OLD}\n", OLD)
+    )
+    for ours, theirs in ((with_end, without), (without, with_end)):
+        sealed = seal(ours, {"a": 1}, context=("launch", "j1"))
+        assert unseal(theirs, sealed, context=("launch", "j1")) == {"a": 1}
+        assert is_door_key(theirs, door_key(ours))
+
+
+async def test_a_key_that_counts_as_several_now_can_go(tmp_path: Path) -> None:
+    whole = f"{A},{B}"
+    async with opened(tmp_path, OLD) as stores:
+        stores.cipher.use((whole,))
+        await fill(stores, "a")
+    async with opened(tmp_path, NEW, whole) as stores:
+        assert await stores.secrets.secret("a") == "token of a"
+        assert (Cipher(whole).keys[0].id, 2) in (await stores.keys.uses()).keys
+        assert (await stores.keys.renew()).renewed == 2
+        assert len((await stores.keys.uses()).keys) == 3
+    async with opened(tmp_path, NEW) as stores:
+        assert await stores.secrets.secret("a") == "token of a"
+
+
+def test_a_key_of_several_lines_is_written_into_no_file_that_would_tear_it(tmp_path: Path) -> None:
+    place = KeyPlace({}, tmp_path / "key")
+    place.file.write_text(f"{A}\nabc==\n")
+    with pytest.raises(OSError, match="Invalid argument"):
+        place.write((NEW, *place.read()))
+    assert place.file.read_text() == f"{A}\nabc==\n"
+
+
+def test_a_pruned_key_opens_nothing_more(tmp_path: Path) -> None:
+    place = KeyPlace({}, tmp_path / "key")
+    place.file.write_text(f"{NEW}\n{OLD}\n")
+    cipher = place.cipher()
+    place.write((NEW,))
+    SecretKeyPart(place, cipher).load().commit()
+    for former in (OLD, f"{OLD}\n", f"{NEW}\n{OLD}"):
+        assert not is_door_key(cipher, door_key(Cipher(former)))
 
 
 @pytest.mark.parametrize(
