@@ -1,8 +1,8 @@
 """Workloads of no job: what a lost or restored database, or a deletion cut short, leaves on a backend.
 
 They are left alone while they run, and for good while they hold something unpublished: then an admin can
-finish them by hand (docs/job-contract.md 4). Ended ones without a result go after a while, those whose jobs were
-deleted while their host was away at once.
+finish them by hand (docs/job-contract.md 4). Ended ones without a result go after a while, those whose jobs
+were deleted while their host was away at once.
 """
 
 from __future__ import annotations

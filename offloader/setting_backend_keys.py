@@ -28,7 +28,8 @@ BACKEND_KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "bool",
             False,
             "JOBS_DOCKER_ALLOWPLAINTCP",
-            "Use an engine over TCP without TLS, on loopback too: whoever reaches its port is root on its host.",
+            "Use an engine over TCP without TLS, on loopback too: "
+            "whoever reaches its port is root on its host.",
         ),
         "jobs.docker.memory": Key(
             "size",

@@ -47,7 +47,7 @@ log = get_logger()
 
 
 class KeyGuard:
-    """ASGI middleware: 401 without the door key of `cipher`, whatever is asked, but for the paths that are open."""
+    """ASGI middleware: 401 without the door key of `cipher`, whatever is asked, but for open paths."""
 
     def __init__(
         self,
