@@ -57,10 +57,13 @@ def observed(
             reason = StopReason.LOST
         case _:
             reason = job.stop_reason or _reason_of_exit(observation.exit_code)
+    stopped_at = observation.stopped_at or now
+    published = observation.exit_code == 0 and not observation.unpublished
     return job.moved_to(
         JobState.FINISHED,
         stop_reason=reason,
-        stopped_at=observation.stopped_at or now,
+        stopped_at=stopped_at,
+        published_at=stopped_at if published else None,
         exit_code=observation.exit_code,
         detail=observation.detail,
         figures={**figures, **observation.usage},

@@ -135,8 +135,9 @@ class LostJobs:
 
 
 def _is_published(job: Job) -> bool:
-    """Lost, and finished from its copy: nothing is left because nothing needs to be."""
-    return job.outbox is not None and job.outbox.copied and not job.unpublished
+    """Lost, and finished afterwards: nothing is left because nothing needs to be."""
+    copied = job.outbox is not None and job.outbox.copied
+    return not job.unpublished and (copied or job.published_at is not None)
 
 
 def _line(reason: str) -> bytes:

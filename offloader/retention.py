@@ -76,12 +76,14 @@ class Retention:
                 await self._trying(job, self._remove)
 
     async def _see_to_files(self, job: Job) -> None:
+        if _is_from_before(job):
+            return
         if job.left_bytes is None and (job.unpublished or job.published_at is None):
             job = await self._measured(job)
-        if job.unpublished or job.retranscribing or not _is_published(job):
+        # A failed job of a foreign image may have left just what is missing elsewhere.
+        if job.unpublished or job.retranscribing or job.published_at is None:
             return
-        assert job.stopped_at is not None
-        since = job.published_at or job.stopped_at
+        since = job.published_at
         if job.retranscription is not None and job.retranscription.ended_at is not None:
             since = max(since, job.retranscription.ended_at)
         if self._clock.utc_now() - since >= self._settings.keep_published:
@@ -91,8 +93,6 @@ class Retention:
         """With what it left; a backend that has no way to the files leaves that open."""
         if job.workload is None:
             return await self._store.change(job.id, lambda now: replace(now, left_bytes=0))
-        if not job.unpublished and _is_published(job):
-            return job  # it goes, however much it is
         try:
             files = await self._backend.artifacts(job.workload)
         except BackendError as error:
@@ -147,6 +147,7 @@ class Retention:
             log.error("job.removal_failed", job_id=job.id, error=str(error))
 
 
-def _is_published(job: Job) -> bool:
-    """Nothing of its result is missing elsewhere: a failed job of a foreign image may have left just that."""
-    return job.published_at is not None or job.exit_code == 0
+def _is_from_before(job: Job) -> bool:
+    """It was published by a release that took no note of it: its files were to stay as long as its record."""
+    ended_well = job.exit_code == 0 or job.outbox is not None
+    return ended_well and not job.unpublished and job.published_at is None

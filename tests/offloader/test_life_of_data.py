@@ -91,6 +91,8 @@ class Bench:
             exit_code=0,
         )
         job = replace(plain, workload=Workload("stub", {"id": plain.id}), **changes)  # type: ignore[arg-type]
+        if job.exit_code == 0 and not job.unpublished and "published_at" not in changes:
+            job = replace(job, published_at=now)
         self.backend.observations[job.id] = Observation(
             Phase.EXITED, exit_code=0, unpublished=job.unpublished
         )
@@ -156,6 +158,22 @@ async def test_published_files_stay_as_long_as_somebody_wants_them_after_their_p
     assert bench.backend.erased == [first.id]
     await bench.sweep(hours=3)
     assert bench.backend.erased == [first.id, salvaged.id]
+
+
+async def test_files_that_an_earlier_release_kept_stay_as_long_as_their_record(
+    bench: Bench,
+) -> None:
+    bench.backend.files = {"r/artifacts/speaker-01.ogg": b"voice"}
+    by_itself = await bench.job(published_at=None)
+    by_outbox = await bench.job(exit_code=1, outbox=OutboxEntry(Publication.PUBLISHED))
+    await bench.sweep()
+    await bench.sweep(hours=23)
+    assert bench.backend.erased == bench.backend.removed == []
+    await bench.sweep(hours=2)
+    assert bench.backend.removed == [by_itself.id]
+    await bench.sweep(days=29)
+    assert bench.backend.removed == [by_itself.id, by_outbox.id]
+    assert bench.backend.erased == []
 
 
 async def test_what_is_not_published_is_measured_and_never_erased(bench: Bench) -> None:

@@ -204,6 +204,11 @@ async def test_a_host_that_comes_back_publishes_what_nobody_had_a_copy_of(bench:
     bench.backend.observations["j1"] = Observation(Phase.LOST, unpublished=True)
     await bench.after(timedelta(minutes=1))
     assert (len(bench.backend.salvaged), len(bench.backend.rescued)) == (1, 0)
+    bench.backend.observations["j1"] = Observation(Phase.LOST)
+    await bench.salvage_ends(0)
+    published = await bench.job()
+    assert not published.unpublished
+    assert await LostJobs(bench.backend, None).artifacts(published) == [], "nothing of it is lost"
 
 
 @pytest.mark.parametrize("phase", [Phase.EXITED, Phase.LOST])
