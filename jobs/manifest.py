@@ -71,7 +71,8 @@ def _seal(directory: Path, place: Path, event: Event) -> bytes:
     }
     line = next_line(earlier, fields)
     # Where text is written whole or not at all: a line cut off would break the chain.
-    job_directory.write_private(place / NAME, (earlier + line).decode())
+    text = (earlier + line).decode()
+    job_directory.write_private(place / NAME, text, may_spend_reserve=False)  # that is for the post
     return line
 
 

@@ -122,7 +122,7 @@ async def test_a_call_survives_the_loss_of_everything_but_its_copies(
         log_dir=tmp_path / "logs",
         models_dir=provide_models(DemoOptions(), work_dir),
         ports=Ports.free(),
-        offloader_environment=bucket,
+        offloader_environment={**bucket, "JOBS_KEEPPUBLISHED": "1d"},  # with what the copies told
     )
     async with Stack(settings) as stack:
         world = read_world(settings.world_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable
@@ -55,6 +56,21 @@ def test_each_end_adds_a_line_with_the_hash_of_the_one_before(directory: Path) -
             "sha256": hashlib.sha256(b"a picture").hexdigest(),
         }
     ]
+
+
+def test_on_a_full_disk_what_is_set_aside_is_left_for_the_post(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (directory / "recording.mp4").write_bytes(b"all of it")
+    reserve = directory / "reserve"
+    reserve.write_bytes(b"\0")
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(job_directory, "_write_private", full)
+    seal(directory, "ended")
+    assert reserve.exists()
 
 
 def test_where_nothing_is_kept_nothing_is_written(directory: Path) -> None:
