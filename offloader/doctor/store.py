@@ -162,7 +162,9 @@ def schema_finding(step: str | None, shown: str, *, took_s: float) -> Finding:
             _WHAT,
             f"{shown}: schema {step}, this release knows {HEAD}",
             cause="a later release has used it: this one refuses to start",
-            fix=("start that release again, or offloader store restore FILE of before its upgrade",),
+            fix=(
+                "start that release again, or offloader store restore FILE of before its upgrade",
+            ),
             data=data,
         )
     if step != HEAD:
