@@ -45,7 +45,23 @@ def zipped(content: bytes) -> bytes:
         gzip.compress(b"begin " + NAME.encode()),
         zipped(NAME.encode()),
     ],
-    ids=("plain json nested repr url hex utf16 base64 base64-1 base64-2 urlsafe gzip zip".split()),
+    ids=(
+        [
+            "plain",
+            "json",
+            "nested",
+            "repr",
+            "url",
+            "hex",
+            "utf16",
+            "base64",
+            "base64-1",
+            "base64-2",
+            "urlsafe",
+            "gzip",
+            "zip",
+        ]
+    ),
 )
 def test_a_name_is_found_however_it_is_written(content: bytes) -> None:
     assert is_in(
