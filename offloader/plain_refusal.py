@@ -21,6 +21,8 @@ _AS_IT_IS: Final = re.compile(
     r"|the service is|its launch took so long)\b.*"
 )
 """Reasons of our own without anybody's words in them."""
+_FULL: Final = "max concurrent jobs reached"
+"""The reference's words, whatever else is to be said: the admin knows them, and scripts look for them."""
 _SETTING: Final = re.compile(rf"\b({'|'.join(map(re.escape, KEYS))})(?![\w.])")
 
 
@@ -28,5 +30,5 @@ def refusal_text(reason: str) -> str:
     """At most 200 characters without address, host name, path or exit code."""
     plain = _AS_IT_IS.fullmatch(reason) and not TECHNICAL.search(_SETTING.sub("", reason))
     if not plain or len(PREFIX + reason) > LONGEST:
-        reason = refusal_of(reason).cause
+        reason = _FULL if reason.startswith(f"{_FULL}: ") else refusal_of(reason).cause
     return PREFIX + reason

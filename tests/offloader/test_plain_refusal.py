@@ -85,6 +85,10 @@ def test_every_reason_that_is_documented_and_every_cause_is_told_so() -> None:
             "max concurrent jobs reached: this client has 1 calls in progress, as many as it may "
             "(jobs.client_limits.slots)",
         ),
+        (
+            "max concurrent jobs reached: no host takes jobs now: the service's /readyz says why",
+            "max concurrent jobs reached",
+        ),
         ("the service is shutting down", "the service is shutting down"),
         ("the service is at 10.0.0.7", "it could not be started"),
         (

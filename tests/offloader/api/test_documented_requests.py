@@ -191,7 +191,11 @@ async def test_no_host_at_all(
         return Places(calls=0, hosts=0)
 
     monkeypatch.setattr(running.offloader.entrance, "_places", none)
-    documented("no-host-takes-jobs", told(await running.post_job(), 500))
+    with structlog.testing.capture_logs() as logs:
+        told_people = told(await running.post_job(), 500)
+    assert told_people == "failed to create recording job: max concurrent jobs reached"
+    [detail] = [line["detail"] for line in logs if line["event"] == "job.refused"]
+    documented("no-host-takes-jobs", detail)
 
 
 @pytest.mark.documents("an-image-registry-that-is-empty")
