@@ -60,13 +60,14 @@ class JobUser:
 
     @classmethod
     def owner_of(cls, directory: Path) -> JobUser | None:
-        """Whose files these are, which later runs on them need to be able to read; None: the service's own.
+        """Whose files these are, which later runs on them need to be able to read; None: the service's own,
+        or it may become nobody else: network file systems call owners as they like.
 
         Raises:
             OSError: it is not to be had.
         """
         status = directory.lstat()
-        if status.st_uid == os.geteuid():
+        if status.st_uid == os.geteuid() or _missing_capabilities():
             return None
         try:
             home = pwd.getpwuid(status.st_uid).pw_dir

@@ -241,3 +241,14 @@ def test_no_capability_of_a_service_that_is_not_root_is_of_use_to_a_job() -> Non
     # What may be inherited counts only with a file that asks for it, and not without new privileges.
     for name in ("CapPrm", "CapEff", "CapAmb", "SigBlk", "SigIgn"):
         assert int(is_now[name][0], 16) == 0, name
+
+
+def test_a_service_that_may_become_nobody_else_works_on_files_of_whatever_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As file servers name one for everybody."""
+    monkeypatch.setattr("os.geteuid", lambda: tmp_path.stat().st_uid + 1)
+    monkeypatch.setattr(process_user, "_effective_capabilities", lambda: 0)
+    assert process_user.JobUser.owner_of(tmp_path) is None
+    monkeypatch.setattr(process_user, "_effective_capabilities", lambda: (1 << 41) - 1)
+    assert process_user.JobUser.owner_of(tmp_path) is not None
