@@ -159,7 +159,7 @@ def speakers(outcome: Outcome, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 def test_the_files_that_were_wished_are_there_and_nothing_else(outcome: Outcome) -> None:
     assert sorted(outcome.artifacts) == [
-        *("chapters.json", "chapters.vtt", "poster.jpg"),
+        *("chapters.json", "chapters.vtt", "manifest.jsonl", "poster.jpg"),
         *("speaker-01.ogg", "speaker-02.ogg", "speakers.json"),
     ]
 
