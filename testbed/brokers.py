@@ -28,7 +28,7 @@ _POLL_S: Final = 0.05
 _REDIS_READY_S: Final = 20.0
 _RABBITMQ_READY_S: Final = 90.0
 """The Erlang machine and thirty applications: 4 s on an idle machine."""
-_CONTROL_LIMIT_S: Final = 60.0
+_CONTROL_LIMIT_S: Final = 120.0
 _END_S: Final = 10.0
 _RABBITMQ_PROGRAMS: Final = Path("/usr/lib/rabbitmq/bin")
 """Debian's wrapper on PATH would run the system's own node."""

@@ -169,7 +169,7 @@ class DockerBench:
         pytest.param("docker", marks=pytest.mark.slow),
         pytest.param("kubernetes", marks=pytest.mark.slow),
         pytest.param("celery-redis", marks=pytest.mark.slow),
-        pytest.param("celery-rabbitmq", marks=[pytest.mark.slow, pytest.mark.timeout(120)]),
+        pytest.param("celery-rabbitmq", marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
     ]
 )
 async def bench(

@@ -37,7 +37,7 @@ A, B, C, D = ("a" * 12, "b" * 12, "c" * 12, "d" * 12)
 @pytest.fixture(
     params=[
         "redis_server",
-        pytest.param("rabbitmq", marks=[pytest.mark.slow, pytest.mark.timeout(120)]),
+        pytest.param("rabbitmq", marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
     ]
 )
 def broker(request: pytest.FixtureRequest) -> Any:

@@ -33,7 +33,7 @@ ORDER = LaunchOrder.of(
 @pytest.fixture(
     params=[
         "redis_server",
-        pytest.param("rabbitmq", marks=[pytest.mark.slow, pytest.mark.timeout(120)]),
+        pytest.param("rabbitmq", marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
     ]
 )
 def server(request: pytest.FixtureRequest) -> Any:
