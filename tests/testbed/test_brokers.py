@@ -17,7 +17,7 @@ def broker(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue({"redis": "redis_server"}.get(request.param, request.param))
 
 
-@pytest.mark.timeout(120)  # of RabbitMQ's two starts
+@pytest.mark.timeout(300)  # of RabbitMQ's two starts
 def test_a_stopped_broker_is_gone_and_comes_back_with_what_it_was_told(broker: Any) -> None:
     with Connection(broker.url) as connection, connection.SimpleQueue("q") as queue:
         queue.put(MESSAGE)

@@ -195,6 +195,7 @@ def test_a_password_in_a_librarys_words_is_left_out() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # it may be the first to start one
 async def test_a_real_rabbitmq_is_judged_by_its_queues(
     brokered: Callable[..., Context], rabbitmq: Any, codes: Callable[..., list[str]], one: One
 ) -> None:
@@ -217,7 +218,7 @@ def _declare(url: str, name: str, *, durable: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 async def test_a_rabbitmq_without_memory_confirms_nothing(
     brokered: Callable[..., Context], rabbitmq: Any, hurry: Callable[..., None], one: One
 ) -> None:

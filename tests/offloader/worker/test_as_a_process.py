@@ -160,7 +160,7 @@ async def test_the_second_signal_tells_the_jobs_to_leave(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_job_whose_worker_was_killed_after_its_claim_is_started_by_no_other(
     start: Start, rabbitmq, replica, publisher
 ) -> None:
