@@ -131,10 +131,11 @@ class Retention:
         with suppress(JobNotFound, JobIsHeld, JobIsRunning):  # since it was looked at
             try:
                 await step(job)
-            except BackendError as error:
+            except (BackendError, KeyError, ValueError) as error:
+                # Another backend, which ran jobs here before, names its workloads otherwise.
                 self._complain(job, error)
 
-    def _complain(self, job: Job, error: BackendError) -> None:
+    def _complain(self, job: Job, error: Exception) -> None:
         """Once an hour: what is tried every minute is one event."""
         now_ns = self._clock.monotonic_ns()
         self._complained_ns = {
@@ -144,7 +145,8 @@ class Retention:
         }
         if job.id not in self._complained_ns:
             self._complained_ns[job.id] = now_ns
-            log.error("job.removal_failed", job_id=job.id, error=str(error))
+            text = str(error) if isinstance(error, BackendError) else repr(error)
+            log.error("job.removal_failed", job_id=job.id, error=text)
 
 
 def _is_from_before(job: Job) -> bool:

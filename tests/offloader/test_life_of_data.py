@@ -210,6 +210,20 @@ async def test_files_out_of_reach_are_erased_when_they_can_be_reached(bench: Ben
     assert (await bench.stored(job.id)).left_bytes == 0
 
 
+async def test_a_job_of_a_backend_that_was_here_before_keeps_no_other_from_its_sweep(
+    bench: Bench,
+) -> None:
+    former = await bench.job()
+    await bench.store.change(
+        former.id, lambda job: replace(job, workload=Workload("docker", {"job_id": job.id}))
+    )
+    later = await bench.job()
+    with structlog.testing.capture_logs() as lines:
+        await bench.sweep()
+    assert [line["job_id"] for line in lines if line["log_level"] == "error"] == [former.id]
+    assert bench.backend.erased == [later.id]
+
+
 async def test_a_deletion_takes_record_files_and_token_and_no_token_waits_for_a_host(
     bench: Bench,
 ) -> None:
