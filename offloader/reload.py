@@ -26,7 +26,7 @@ LOOK_EVERY_S: Final = 2.0
 log = get_logger()
 
 Commit = Callable[[], None]
-Stamp = tuple[tuple[int, int, int, int, int] | None, ...]
+Stamp = tuple[tuple[int, ...] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +146,11 @@ def _stamp(part: Part) -> Stamp:
     return tuple(_stamp_of(path) for path in part.files())
 
 
-def _stamp_of(path: Path) -> tuple[int, int, int, int, int] | None:
+def _stamp_of(path: Path) -> tuple[int, ...] | None:
     """Of what the path leads to; other rights are a change, too."""
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    times = (found.st_mtime_ns, found.st_ctime_ns)
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mode, *times)
