@@ -36,7 +36,7 @@ from offloader.backends.process_files import (
     read_shim_file,
     remove_tree,
 )
-from offloader.backends.process_launch import Launcher
+from offloader.backends.process_launch import Launcher, is_worked_on
 from offloader.backends.process_observation import exited
 from offloader.backends.process_output import LogFollower, list_artifacts, read_artifact
 from offloader.backends.process_reference import (
@@ -147,18 +147,20 @@ class ProcessBackend:
 
     async def remove(self, workload: Workload) -> None:
         directory = self._directory(workload)
-        observation = await self.poll(workload)
-        if observation.phase in (Phase.STARTING, Phase.RUNNING):
-            raise BackendError(f"{directory}: the job still runs")
+        await self._check_ended(workload, directory)
         self._told.pop(directory, None)
         await asyncio.to_thread(remove_tree, directory)
 
     async def erase(self, workload: Workload) -> None:
         directory = self._directory(workload)
-        observation = await self.poll(workload)
-        if observation.phase in (Phase.STARTING, Phase.RUNNING):
-            raise BackendError(f"{directory}: the job still runs")
+        await self._check_ended(workload, directory)
         await asyncio.to_thread(remove_tree, directory / "data")
+
+    async def _check_ended(self, workload: Workload, directory: Path) -> None:
+        observation = await self.poll(workload)
+        runs = observation.phase in (Phase.STARTING, Phase.RUNNING)
+        if runs or await asyncio.to_thread(is_worked_on, directory):
+            raise BackendError(f"{directory}: the job still runs")
 
     async def salvage(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]

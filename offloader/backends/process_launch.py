@@ -164,11 +164,7 @@ class Launcher:
         variables: Mapping[str, str],
     ) -> tuple[Path, ProcessIdentity]:
         """The job's program with `arguments`, on the job's files, after its end."""
-        earlier = {
-            int(match[1]): path
-            for path in job_directory.iterdir()
-            if (match := _SALVAGE.fullmatch(path.name))
-        }
+        earlier = _attempts(job_directory)
         if any(_runs(path) for path in earlier.values()):
             raise WorkloadBusy(f"{job_directory}: something works on its files still")
         for path in earlier.values():  # of one that nobody stored, and that never took it
@@ -277,6 +273,19 @@ class Launcher:
             # page faults: 20-28 % of its time (measured with base and int8 on two threads).
             fixed["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         return fixed
+
+
+def is_worked_on(job_directory: Path) -> bool:
+    """Whether an attempt on the files of an ended job runs. Blocks; raises as `read_shim_file`."""
+    return job_directory.is_dir() and any(_runs(path) for path in _attempts(job_directory).values())
+
+
+def _attempts(job_directory: Path) -> dict[int, Path]:
+    return {
+        int(match[1]): path
+        for path in job_directory.iterdir()
+        if (match := _SALVAGE.fullmatch(path.name))
+    }
 
 
 def _runs(directory: Path) -> bool:

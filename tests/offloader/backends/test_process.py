@@ -344,6 +344,21 @@ async def test_an_input_that_an_attempt_never_took_goes_when_the_next_one_starts
     assert not left.exists()
 
 
+async def test_nothing_is_removed_while_an_attempt_works_on_it(launch: Launch) -> None:
+    backend, workload = await launch('test "$0" != retranscribe || exec sleep 60')
+    await until(backend, workload, lambda o: o.phase is Phase.EXITED)
+    attempt = await backend.retranscribe(workload, job_type=JobType.RECORDING, variables={})
+    await until(backend, attempt, lambda o: o.phase is Phase.RUNNING)
+    for removes in (backend.remove, backend.erase):
+        with pytest.raises(BackendError, match="still runs"):
+            await removes(workload)
+    assert (directory(workload) / "data").is_dir()
+    await backend.stop(attempt, grace_s=0.0)
+    await until(backend, attempt, lambda o: o.phase is Phase.EXITED)
+    await backend.remove(workload)
+    assert not directory(workload).exists()
+
+
 async def test_everything_of_a_job_is_the_services_own(launch: Launch) -> None:
     backend, workload = await launch("umask; exit 0")
     await until(backend, workload, lambda o: o.phase is Phase.EXITED)
