@@ -28,5 +28,5 @@ def _with_origin(self: socket.socket) -> str:
     return f"{_repr(self)} made at {origin}"
 
 
-socket.socket.__init__ = _made_here  # type: ignore[method-assign]
-socket.socket.__repr__ = _with_origin  # type: ignore[method-assign]
+socket.socket.__init__ = _made_here  # type: ignore[method-assign]  # the purpose
+socket.socket.__repr__ = _with_origin  # type: ignore[method-assign]  # the purpose

@@ -90,7 +90,7 @@ class Bench:
             stopped_at=now,
             exit_code=0,
         )
-        job = replace(plain, workload=Workload("stub", {"id": plain.id}), **changes)  # type: ignore[arg-type]
+        job = replace(plain, workload=Workload("stub", {"id": plain.id}), **changes)  # type: ignore[arg-type]  # fields of several types
         if job.exit_code == 0 and not job.unpublished and "published_at" not in changes:
             job = replace(job, published_at=now)
         self.backend.observations[job.id] = Observation(

@@ -180,7 +180,7 @@ async def test_with_its_key_a_backup_brings_the_tokens_back_too(
 def spoilt(file: Path, target: Path, *, change: Callable[[dict[str, bytes]], None]) -> Path:
     """The archive `file` again, after `change` of its members."""
     with tarfile.open(file) as archive:
-        members = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]
+        members = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]  # plain files all
     change(members)
     with tarfile.open(target, "w") as archive:
         for name, content in members.items():
