@@ -57,7 +57,9 @@ class JobIsHeld(OffloaderError):
     """Somebody holds the job: nothing of it is removed until it is released."""
 
     def __init__(self, job_id: str, hold: str) -> None:
-        super().__init__(f"job {job_id} is held ({hold}): offloader data hold --release lets go of it")
+        super().__init__(
+            f"job {job_id} is held ({hold}): offloader data hold --release lets go of it"
+        )
 
 
 class NothingToPublish(OffloaderError):

@@ -437,6 +437,7 @@ async def test_erasing_takes_the_files_alone_where_the_log_is_elsewhere(bench) -
         assert "said" in await whole_log(backend, workload)
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("files_at_hand")
 async def test_files_of_a_running_job_are_not_erased(bench) -> None:
     backend = bench.backend("touch $DATA_DIR/file; echo ready; while true; do sleep 0.02; done")

@@ -30,7 +30,7 @@ async def test_a_kill_in_any_stage_loses_only_the_last_moment_and_what_else_is_d
 ) -> None:
     if not set(scenarios) <= set(possible(job)):
         engine_missing("tmpfs", "a small disk needs root and mount")
-    kills = 4
+    kills = 3
     options = Options(
         job=job, kills=kills, terms=1, seed=20, parallel=2, scenarios=scenarios, down_s=5.0
     )
