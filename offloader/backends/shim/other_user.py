@@ -27,7 +27,7 @@ def spawn_as(uid: int, gid: int, command: list[str], *, output_fd: int, nice: in
     if child == 0:
         try:
             _become(library, uid, gid, output_fd, nice)
-            os.execvp(command[0], command)
+            os.execvp(command[0], command)  # nosec B606  # a list of arguments, as the shim has it
         except OSError as error:
             os.write(tell_fd, str(error.errno or 0).encode())
         finally:
