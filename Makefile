@@ -33,10 +33,17 @@ bundle: $(STAMP) ## one signed archive for hosts without a network, in dist/ (SI
 	@packaging/bundle.sh $(if $(SIGN_KEY),--sign-key "$(SIGN_KEY)") $(if $(MODELS_DIR),--models "$(MODELS_DIR)") $(BUNDLE_ARGS)
 
 # Compiled tests and modules are kept: each of the workers, and each process that a test starts, would compile them again.
-test: $(STAMP) ## the tests that need nothing but this machine (under 5 minutes)
+# The first time two processes compile them, a half each, before every worker would do it for all of them.
+COMPILED := $(VENV)/.compiled
+$(COMPILED): $(STAMP)
+	@unset PYTHONDONTWRITEBYTECODE; collect="$(BIN)/pytest --collect-only -qq -n 0 -p no:cacheprovider"; \
+		$$collect tests/offloader >/dev/null & $$collect --ignore tests/offloader tests >/dev/null; wait
+	@touch $(COMPILED)
+
+test: $(COMPILED) ## the tests that need nothing but this machine (under 5 minutes)
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
-slow: $(STAMP) ## the slower tests: deliberate faults in whole calls (some minutes)
+slow: $(COMPILED) ## the slower tests: deliberate faults in whole calls (some minutes)
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -m slow -n 4 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 test-kubernetes: $(STAMP) ## the backend contract on a real cluster: KUBECONFIG=… K8S_TEST_CLAIM=… K8S_TEST_CLAIM_DIR=…

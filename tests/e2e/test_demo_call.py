@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 
 
 async def _run(
-    output: Path, *faults: str, crash_offloader_at_s: float | None = None
+    output: Path, *, crash_offloader_at_s: float | None = None
 ) -> tuple[DemoResult, str]:
     printed = io.StringIO()
     show = Show(Console(file=printed, width=120))
@@ -26,7 +26,6 @@ async def _run(
         output=output,
         scenario="short",
         ports=Ports.free(),
-        faults=faults,
         crash_offloader_at_s=crash_offloader_at_s,
     )
     return await run_demo(options, show), printed.getvalue()
@@ -72,20 +71,3 @@ async def test_a_job_service_killed_in_mid_call_comes_back_and_nobody_notices(
     assert [(r["stop_reason"], r["exit_code"], r["unpublished"]) for r in finished] == [
         ("completed", 0, False)
     ] * 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fault", "check"),
-    [
-        ("swap:alice:bob", "speakers of the transcript"),
-        ("delay:bob:0.3", "every voice in its place"),
-        ("key:bob", "every voice in its place"),
-        ("upload:lost", "recording can be read"),
-    ],
-)
-async def test_a_fault_fails_the_check_that_names_it(
-    tmp_path: Path, fault: str, check: str
-) -> None:
-    result, _ = await _run(tmp_path, fault)
-    assert check in {failed.name for failed in result.failed}

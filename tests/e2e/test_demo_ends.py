@@ -102,7 +102,7 @@ async def test_a_killed_process_is_named_and_nothing_is_left(
         "Starting",
         "Offloader",
         pytest.param("presses record", marks=pytest.mark.slow),
-        "Live captions",
+        pytest.param("Live captions", marks=pytest.mark.slow),
     ],
 )
 async def test_ctrl_c_leaves_nothing_at_any_moment(demo: RunningDemo, moment: str) -> None:

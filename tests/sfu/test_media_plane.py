@@ -28,7 +28,11 @@ SILENCE = bytes([0xF8, 0xFF, 0xFE])  # 20 ms of Opus silence
 
 
 Sfu = SfuServer | WorkerPool
-one_or_many = pytest.mark.parametrize("processes", [1, 2], ids=["one process", "two workers"])
+one_or_many = pytest.mark.parametrize(
+    "processes",
+    [1, pytest.param(2, marks=pytest.mark.slow)],
+    ids=["one process", "two workers"],
+)
 
 
 async def _loopback() -> list[Announced]:

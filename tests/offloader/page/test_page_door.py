@@ -260,6 +260,7 @@ async def test_a_page_that_only_looks_does_not_keep_its_session(admin) -> None:
     assert answer.status_code == 401
 
 
+@pytest.mark.slow
 async def test_a_flood_of_logins_waits_for_its_turn_and_is_then_refused(paged, monkeypatch) -> None:
     monkeypatch.setattr("clientauth.failures.LONGEST_S", 0.1)
     answers = await asyncio.gather(*(paged.login("wrong") for _ in range(90)))

@@ -27,7 +27,7 @@ from sfu.loadtest.signaling import basic_authorization, register
 from sfu.messages import Leave, encode
 from testbed.ports import Ports
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 KEY = "k" * 32
 PlanMaker = Callable[..., LoadPlan]
