@@ -323,12 +323,17 @@ def _after(method, condition):
     return broken
 
 
+def _under_way(writer):
+    """Some pictures and 0.6 s of sound are in the file."""
+    return writer.frames > 1 and writer.samples > 30_000
+
+
 # Of each: what fails, when, and how much of the recording was there by then, s.
 STAGES = {
     "mixing": (Mixer, "take", lambda mixer: mixer.position > 30_000, 0.4),
-    "encoding pictures": (Mp4Writer, "write_picture", lambda writer: writer.samples > 30_000, 0.4),
-    "encoding sound": (Mp4Writer, "write_sound", lambda writer: writer.samples > 30_000, 0.4),
-    "writing": (Mp4Writer, "_mux_sound", lambda writer: writer.samples > 30_000, 0.4),
+    "encoding pictures": (Mp4Writer, "write_picture", _under_way, 0.4),
+    "encoding sound": (Mp4Writer, "write_sound", _under_way, 0.4),
+    "writing": (Mp4Writer, "_mux_sound", _under_way, 0.4),
     "watching": (Watchdogs, "look", lambda dogs: True, 0.05),
 }
 
