@@ -249,7 +249,7 @@ async def test_a_trace_has_the_duration_of_what_went_on(admin) -> None:
     events = json.loads(response.text)["traceEvents"]
     assert events
     assert all(event["ph"] == "X" and event["dur"] > 0 for event in events)
-    assert max(event["dur"] for event in events) > 50_000
+    assert max(event["dur"] for event in events) >= 10_000, "one look at least"
 
 
 @pytest.mark.documents("a-profile-that-is-refused")
