@@ -317,10 +317,12 @@ async def test_the_recorder_ends_up_on_the_high_layer(
     assert len(close) >= HIGH_LAYER_PICTURES, steps
 
 
-async def test_the_recorder_is_sent_av1_where_the_browser_can_it(recorded: RecordedCall) -> None:
+async def test_the_recorder_is_sent_av1_where_the_browser_can_it(
+    recorded: RecordedCall, engine_missing: Callable[[str, str], None]
+) -> None:
     share, _ = _share(recorded, 2)
     if not recorded.can_av1:
-        pytest.skip("this build of Chromium cannot encode AV1")
+        engine_missing("av1", "this build of Chromium cannot encode it")
     # VP8 beside it, for participants who cannot; those who can are sent no VP8 (calls-plugin.md trap 24).
     assert share.codecs == {"video/AV1", "video/VP8"}
     assert recorded.recorded_codecs == {"AV1"}

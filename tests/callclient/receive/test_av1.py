@@ -79,10 +79,10 @@ def packetize(obus: list[bytes], *, limit: int, counted: bool) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def units() -> list[bytes]:
+def units(engine_missing: Callable[[str, str], None]) -> list[bytes]:
     """Two sequences of temporal units of different size, by a real encoder."""
     if not can_decode(Codec.AV1):
-        pytest.skip("this FFmpeg has no libdav1d")
+        engine_missing("dav1d", "this FFmpeg has no libdav1d")
     made: list[bytes] = []
     for width, height in ((64, 64), (128, 96)):
         encoder = av.CodecContext.create("libsvtav1", "w")

@@ -99,5 +99,5 @@ def test_rows_of_any_room_are_compared_alike(page) -> None:
         rows[:, : plane.width] = 7
         plane.update(rows.tobytes())
     if padded.planes[0].line_size == WIDTH:
-        pytest.skip("this FFmpeg does not align rows")
+        pytest.skip("this FFmpeg does not align rows")  # a property of its build, no engine
     assert Difference().between(padded, other) is Change.NONE

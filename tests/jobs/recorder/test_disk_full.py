@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,16 +36,16 @@ def _make_room(directory: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tmp_path: Path, engine_missing: Callable[[str, str], None]) -> Iterator[Path]:
     """A file system of its own, with room for a few seconds."""
     directory = tmp_path / "disk"
     directory.mkdir()
     if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
+        engine_missing("tmpfs", "only root can mount a small file system")
     try:
         _mount(directory, f"size={480 * KIB}")
     except subprocess.CalledProcessError as error:
-        pytest.skip(f"no tmpfs can be mounted here: {error.stderr.decode().strip()}")
+        engine_missing("tmpfs", error.stderr.decode().strip())
     yield directory
     # Lazily: FFmpeg keeps a file open whose end it could not write, until the process ends.
     subprocess.run(["umount", "-l", str(directory)], check=True)

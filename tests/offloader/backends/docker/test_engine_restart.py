@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,12 @@ class PrivateEngine:
 
 @pytest.fixture
 def private_engine(
-    tiny_images: Any, tmp_path_factory: pytest.TempPathFactory
+    tiny_images: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+    engine_missing: Callable[[str, str], None],
 ) -> Iterator[PrivateEngine]:
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
-        pytest.skip("only root can start an engine of its own")
+        engine_missing("docker", "only root can start an engine of its own")
     directory = tmp_path_factory.mktemp("engine")
     engine = PrivateEngine(directory)
     engine.start()
