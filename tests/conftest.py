@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import fcntl
 import io
 import json
 import logging
@@ -32,7 +31,7 @@ from testbed.browser import accessibility
 from testbed.browser.tab import Tab
 from tests.engine_door import EngineDoor
 
-pytest_plugins = ["tests.socket_origins"]
+pytest_plugins = ["tests.socket_origins", "tests.turns"]
 
 # Before numpy or a speech engine is loaded: threads that spin for each other's end starve on busy cores.
 for _library in ("OMP", "OPENBLAS"):
@@ -85,35 +84,6 @@ def pytest_xdist_auto_num_workers() -> int:
     each one has all tests to read in."""
     cores = len(os.sched_getaffinity(0))
     return max(cores, min(2 * cores, 16))
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with whole processes first: they take longest, and would be waited for in the end. Files with
-    tests that want to be alone last: they would else wait until whatever takes long beside them has ended."""
-    first = {item.path for item in items if item.get_closest_marker("e2e")}
-    last = {item.path for item in items if item.get_closest_marker("alone")}
-    items.sort(key=lambda item: (item.path in last, item.path not in first))
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Whoever is marked `alone` waits for the tests of the other processes, and they for it: a call in real
-    time is judged as on a machine that has nothing else to do. The wait counts for no time limit."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return (yield)
-    kind = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
-    base = item.config.rootpath / ".pytest_cache"
-    base.mkdir(exist_ok=True)
-    with (base / "gate.lock").open("w") as gate, (base / "place.lock").open("w") as place:
-        # Through the gate one after the other: who wants to be alone must not wait for ever.
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        fcntl.flock(place, kind)
-        fcntl.flock(gate, fcntl.LOCK_UN)
-        try:
-            return (yield)
-        finally:
-            fcntl.flock(place, fcntl.LOCK_UN)  # a process that a test forked may have it open, too
 
 
 def engine_missing(name: str, reason: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from testbed.fleet import Fleet, Host, Service
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.paired, pytest.mark.timeout(150)]
 
 NOTICED_S = 15.0
 """A lost worker, from its kill to the job's state."""
@@ -74,7 +74,6 @@ async def test_each_call_goes_to_a_worker_with_room_and_a_third_is_refused_by_na
 
 
 @BOTH
-@pytest.mark.alone
 async def test_a_worker_killed_in_mid_call_is_noticed_in_time_with_state_and_reason(
     fleet: tuple[Fleet, Any],
 ) -> None:
@@ -96,7 +95,6 @@ async def test_a_worker_killed_in_mid_call_is_noticed_in_time_with_state_and_rea
     assert (await service.in_state(kept, "finished"))["stop_reason"] == "completed"
 
 
-@pytest.mark.alone
 async def test_a_worker_that_hangs_delays_nobody_and_its_job_is_lost_in_time(
     fleet: tuple[Fleet, Any],
 ) -> None:

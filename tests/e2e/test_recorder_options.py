@@ -32,7 +32,7 @@ from testbed.scenario import Event, Join, Mute, Say, ShareScreen, StopScreen, Un
 from testbed.speech.clips import CLIPS_DIRECTORY, load_clips
 from testbed.truth import read_truth
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.paired, pytest.mark.timeout(200)]
 
 WISHES: Final = {
     "MM_CALLS_RECORDER_ARTIFACTS": "all",

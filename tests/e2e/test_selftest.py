@@ -11,7 +11,7 @@ import pytest
 
 from offloader.setting_keys import KEYS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.paired, pytest.mark.timeout(150)]
 MODELS = Path(__file__).parents[2] / "models"
 
 
@@ -33,7 +33,6 @@ def selftest(directory: Path, jobs: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.alone
 def test_a_good_installation_passes_and_shows_the_table(tmp_path: Path) -> None:
     done = selftest(tmp_path, f'models_dir = "{MODELS}"')
     assert done.returncode == 0, done.stdout + done.stderr

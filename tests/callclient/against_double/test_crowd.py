@@ -6,7 +6,7 @@ import pytest
 
 from testbed.crowd import Crowd, Plan
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.slow, pytest.mark.paired, pytest.mark.timeout(150)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from testbed import sync_soak
 from testbed.soaks.loss import LossUnavailable
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.e2e]
+pytestmark = [pytest.mark.slow, pytest.mark.paired, pytest.mark.e2e]
 
 
 @pytest.mark.timeout(180)
