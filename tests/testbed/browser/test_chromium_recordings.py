@@ -55,10 +55,21 @@ _OPEN = f"""async (content) => {{
   await once("canplay");
   return [video.duration, video.videoWidth, video.videoHeight];
 }}"""
-_SEEK = """async (atS) => {
+# A frame is looked at when it is presented: "seeked" may come before the frame has reached the screen.
+_SEEK = """async (atS, frameS) => {
+  const shown = new Promise((resolve, reject) => {
+    let last = "none";
+    setTimeout(() => reject(new Error(`no frame of ${atS} s: the last one was of ${last} s`)), 10000);
+    const look = (now, { mediaTime }) => {
+      last = mediaTime;
+      if (mediaTime > atS - frameS - 0.001 && mediaTime < atS + 0.001) resolve(fields());
+      else video.requestVideoFrameCallback(look);
+    };
+    video.requestVideoFrameCallback(look);
+  });
   video.currentTime = atS;
-  await once("seeked");
-  return [video.currentTime, fields()];
+  const [seen] = await Promise.all([shown, once("seeked")]);
+  return [video.currentTime, seen];
 }"""
 _PLAY = """async (fromS, untilS) => {
   video.currentTime = fromS;
@@ -144,7 +155,7 @@ def number_of(fields: list[int]) -> int:
 async def test_seeking_finds_the_right_picture_on_both_sides_of_a_change_of_size(
     player: Tab, at_s: float
 ) -> None:
-    current_s, fields = await player.run(_SEEK, at_s)
+    current_s, fields = await player.run(_SEEK, at_s, 1 / RATE)
     assert current_s == pytest.approx(at_s, abs=0.001)
     assert number_of(fields) == int(at_s * RATE)
 
