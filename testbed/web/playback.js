@@ -4,6 +4,8 @@ const SOURCE_WIDTH = 1280;
 const FOOTER = 32;
 const SQUARES = { left: 320, top: 556, side: 40, count: 16 };
 const EVENT_LIMIT_MS = 10000;
+// No frame of a recording is shown for longer.
+const FRAME_S = 1.1;
 
 let video = null;
 const pen = Object.assign(document.createElement("canvas"), { width: SQUARES.count, height: 1 })
@@ -38,9 +40,24 @@ export async function playFrom(startS, forS) {
 
 /** Go there; where the browser says it is, and the brightness of the squares. */
 export async function seekTo(atS) {
+  const seen = presented(atS);
   video.currentTime = atS;
   await once("seeked");
-  return [video.currentTime, squares()];
+  return [video.currentTime, await seen];
+}
+
+/** The squares of the frame of that time when it is presented, which "seeked" may come before. */
+function presented(atS) {
+  return new Promise((resolve, reject) => {
+    let last = "none";
+    setTimeout(() => reject(new Error(`no frame of ${atS} s, the last was of ${last} s`)), EVENT_LIMIT_MS);
+    const look = (now, { mediaTime }) => {
+      last = mediaTime;
+      if (mediaTime <= atS + 0.001 && mediaTime > atS - FRAME_S) resolve(squares());
+      else video.requestVideoFrameCallback(look);
+    };
+    video.requestVideoFrameCallback(look);
+  });
 }
 
 function once(event) {
