@@ -26,25 +26,29 @@ class Cost:
     cpu_s_per_s: float
     pss_mb: float
     """Resident memory, pages that processes share dealt out among them; the median of some looks."""
+    rss_mb: float
+    """The same with such pages counted for each: what is added up where each process is looked at alone."""
 
 
-async def measure(roots: Iterable[int], seconds: float) -> Cost:
+async def measure(roots: Iterable[int], seconds: float, *, beside: Iterable[int] = ()) -> Cost:
     """What `roots` and all that they have started cost from now on.
 
-    A process that ends meanwhile is counted up to the last look at it.
+    A process that ends meanwhile is counted up to the last look at it. Those of `beside` are left out of
+    `Cost.rss_mb`.
     """
-    roots = list(roots)
+    roots, beside = list(roots), frozenset(beside)
     before = cpu_by_process(roots)
     latest = dict(before)
     began_s = time.monotonic()
-    pss = []
+    pss, rss = [], []
     while (left_s := began_s + seconds - time.monotonic()) > 0:
         await asyncio.sleep(min(left_s, _MEMORY_EVERY_S))
         latest |= cpu_by_process(roots)
         pss.append(_pss_mb(roots))
+        rss.append(_rss_mb(tree(roots) - beside))
     took_s = time.monotonic() - began_s
     used_s = sum(latest.values()) - sum(before.values())
-    return Cost(used_s / took_s, statistics.median(pss))
+    return Cost(used_s / took_s, statistics.median(pss), statistics.median(rss))
 
 
 def tree(roots: Iterable[int]) -> set[int]:
@@ -80,3 +84,11 @@ def _pss_mb(roots: Iterable[int]) -> float:
                 if line.startswith("Pss:"):
                     kilobytes += int(line.split()[1])
     return kilobytes / 1024
+
+
+def _rss_mb(pids: Iterable[int]) -> float:
+    used = 0
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            used += read_process_stats(pid).rss_bytes
+    return used / 2**20

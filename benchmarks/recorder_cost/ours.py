@@ -28,7 +28,7 @@ class Measured:
     """One recording."""
 
     cost: Cost
-    """Shim included."""
+    """Shim included, but in `rss_mb`."""
     start_to_started_s: float
     """From the recorder's process to the plugin's `start_at`."""
     peak_rss_mb: float
@@ -54,7 +54,7 @@ async def measure_ours(
         start_s = state["start_at"] / 1000 - started_at_s(pid)
         await asyncio.sleep(warm_up_s)
         shim = _parent(pid)
-        cost = await measure([shim], seconds)
+        cost = await measure([shim], seconds, beside=[shim])
         if pid not in tree([shim]):
             raise CallFailed(f"the recorder ended early; see {job.log}")
         peak_rss_mb = sum(read_process_stats(one).peak_rss_bytes for one in tree([pid])) / 2**20

@@ -33,6 +33,10 @@ _MOST_AHEAD_NS: Final = 5_000_000_000
 _DEAF_NS: Final = 10_000_000_000
 _DEAF_PACKETS: Final = 500
 """10 s of one voice."""
+_SETTLED_NS: Final = 5_000_000_000
+"""From the start until the first people and pictures have been drawn."""
+_GIVE_BACK_EVERY_NS: Final = 60_000_000_000
+"""What is needed when somebody comes or a share begins, fonts first of all, lies idle afterwards."""
 
 
 class RecordingDeaf(Exception):
@@ -218,6 +222,8 @@ class RecordingLoop:
         self._dropped = 0
         """Of the inbox, as known to the recording."""
         self._pace = Pace(now_ns=time.monotonic_ns())
+        self._give_back_ns = 0
+        """When what is not used is given back next."""
 
     def stop(self, stop_ns: int) -> None:
         """The recording ends at `stop_ns`; `run` returns when everything up to then is written."""
@@ -234,6 +240,7 @@ class RecordingLoop:
         """Record until stopped. Raises Mp4Error, and whatever else went wrong where it could not be passed
         over; the file then holds what came before, and is closed."""
         give_back_unused()  # all is loaded and set up now
+        self._give_back_ns = time.monotonic_ns() + _SETTLED_NS
         try:
             self._run()
         except BaseException:
@@ -243,6 +250,9 @@ class RecordingLoop:
     def _run(self) -> None:
         while not self._stopping.wait(self._interval_s):
             self._step(time.monotonic_ns() - LATENCY_NS)
+            if time.monotonic_ns() >= self._give_back_ns:
+                give_back_unused()
+                self._give_back_ns = time.monotonic_ns() + _GIVE_BACK_EVERY_NS
         while (until_ns := time.monotonic_ns() - LATENCY_NS) < self._stop_ns:
             # What was said just before the end is still on its way.
             self._step(until_ns)

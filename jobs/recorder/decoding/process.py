@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -14,16 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from foundation.logs import get_logger
-from jobs.recorder.decoding.wire import (
-    ANSWER,
-    DECODERS,
-    FRAME,
-    GREETING,
-    QUESTION,
-    Ask,
-    Verdict,
-    receive,
-)
+from jobs.recorder.decoding.patience import Impatient, Patience
+from jobs.recorder.decoding.wire import ANSWER, DECODERS, FRAME, GREETING, QUESTION, Ask, Verdict
 
 _PROGRAM: Final = (
     "import sys, runpy\n"
@@ -63,15 +56,15 @@ class DecodingProcess:
     def __init__(self, memory_number: int) -> None:
         """Starts it, and does not wait. Raises OSError: no process can be started."""
         self._end, theirs = socket.socketpair()
+        self._end.setblocking(False)
         self._started_s = time.monotonic()
         self.greeted = False
         """It has started and confined itself."""
         here = [os.path.abspath(entry) for entry in sys.path]
         numbers = (theirs.fileno(), memory_number)
         try:
-            # Neither the environment nor the user's site directory says what is loaded.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM, *map(str, numbers), *here],
+                [sys.executable, *_options(), "-c", _PROGRAM, *map(str, numbers), *here],
                 env={"MALLOC_ARENA_MAX": "1"},
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
@@ -106,7 +99,7 @@ class DecodingProcess:
 
     def forget(self, track: int) -> None:
         """It is over. Raises ProcessLost."""
-        self._send(QUESTION.pack(Ask.FORGET, 0, -1, track, 0))
+        self._send(QUESTION.pack(Ask.FORGET, 0, -1, track, 0), self._patience())
 
     def kill(self) -> None:
         """From any thread; `end` has to follow."""
@@ -123,8 +116,9 @@ class DecodingProcess:
     def _ask(self, ask: Ask, count: int, slot: int | None, track: int, data: bytes) -> Answer:
         number = -1 if slot is None else slot
         self._await_greeting()
-        self._send(QUESTION.pack(ask, count, number, track, len(data)) + data)
-        answer = self._receive(ANSWER.size, time.monotonic() + _ANSWER_LIMIT_S)
+        patience = self._patience()
+        self._send(QUESTION.pack(ask, count, number, track, len(data)) + data, patience)
+        answer = self._receive(ANSWER.size, patience)
         try:
             verdict, *numbers = ANSWER.unpack(answer)
             return Answer(Verdict(verdict), *numbers)
@@ -134,28 +128,52 @@ class DecodingProcess:
     def _await_greeting(self) -> None:
         if self.greeted:
             return
-        until_s = self._started_s + _START_LIMIT_S
-        (size,) = GREETING.unpack(self._receive(GREETING.size, until_s))
-        refused = json.loads(self._receive(min(size, _MOST_GREETING), until_s))
+        patience = Patience(self.pid, _START_LIMIT_S, starting=True)
+        (size,) = GREETING.unpack(self._receive(GREETING.size, patience))
+        refused = json.loads(self._receive(min(size, _MOST_GREETING), patience))
         if refused:
             _log.warning("decoder.unconfined", refused=refused)
         self.greeted = True
         took_s = round(time.monotonic() - self._started_s, 3)
         _log.info("decoder.started", process=self.pid, ready_after_s=took_s)
 
-    def _send(self, data: bytes) -> None:
+    def _patience(self) -> Patience:
+        return Patience(self.pid, _ANSWER_LIMIT_S)
+
+    def _send(self, data: bytes, patience: Patience) -> None:
+        left = memoryview(data)
         try:
-            self._end.settimeout(_ANSWER_LIMIT_S)
-            self._end.sendall(data)
-        except TimeoutError:
-            raise ProcessLost("no answer") from None
+            while left:
+                try:
+                    left = left[self._end.send(left) :]
+                except BlockingIOError:
+                    patience.wait(self._end, select.POLLOUT)
+        except Impatient as reason:
+            raise ProcessLost(str(reason)) from None
         except OSError:
             raise ProcessLost("ended") from None
 
-    def _receive(self, size: int, until_s: float) -> bytearray:
+    def _receive(self, size: int, patience: Patience) -> bytearray:
+        data = bytearray(size)
+        left = memoryview(data)
         try:
-            return receive(self._end, size, until_s=until_s)
-        except TimeoutError:
-            raise ProcessLost("no answer") from None
-        except (EOFError, OSError):
+            while left:
+                try:
+                    count = self._end.recv_into(left)
+                except BlockingIOError:
+                    patience.wait(self._end, select.POLLIN)
+                    continue
+                if count == 0:
+                    raise ProcessLost("ended")
+                left = left[count:]
+        except Impatient as reason:
+            raise ProcessLost(str(reason)) from None
+        except OSError:
             raise ProcessLost("ended") from None
+        return data
+
+
+def _options() -> list[str]:
+    """Neither the environment nor the user's site directory says what is loaded. Compiled modules are kept as
+    the recorder keeps its own: compiling anew takes 4 MiB and as long as all the rest of the start."""
+    return ["-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from enum import IntEnum
 from typing import Final
 
@@ -44,21 +43,16 @@ class Verdict(IntEnum):
     """Larger than is taken (`limits`)."""
 
 
-def receive(end: socket.socket, size: int, *, until_s: float | None = None) -> bytearray:
-    """Exactly `size` bytes; `until_s` on the monotonic clock.
+def receive(end: socket.socket, size: int) -> bytearray:
+    """Exactly `size` bytes.
 
     Raises:
         EOFError: the other side has gone.
-        TimeoutError: it is too late, or `end` has a time-out of its own.
+        TimeoutError: `end` has a time-out, and it is over.
     """
     data = bytearray(size)
     view, got = memoryview(data), 0
     while got < size:
-        if until_s is not None:
-            left_s = until_s - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError
-            end.settimeout(left_s)
         count = end.recv_into(view[got:])
         if count == 0:
             raise EOFError

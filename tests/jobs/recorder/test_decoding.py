@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +19,7 @@ import pytest
 from PIL import Image
 
 from callclient.receive.tracks import Codec
+from foundation.logs import configure_logs
 from jobs.recorder.compositor import View
 from jobs.recorder.decoding import decoder as decoder_module
 from jobs.recorder.decoding.decoder import Decoder
@@ -102,6 +105,19 @@ def test_the_process_has_neither_token_nor_network_nor_files(decoder) -> None:
     limits = (root / "limits").read_text()
     for name in ("Max file size", "Max core file size", "Max processes"):
         assert limits.split(name)[1].split()[:2] == ["0", "0"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_compiled_modules_are_kept_where_the_recorder_keeps_its_own(
+    own_decoder, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.dont_write_bytecode", not kept)
+    own_decoder.wake()
+    monkeypatch.undo()
+    own_decoder.face(b"")  # it has started
+    words = Path(f"/proc/{own_decoder.process_id}/cmdline").read_bytes().split(b"\0")
+    assert {b"-I", b"-S"} <= set(words)
+    assert (b"-B" in words) is not kept
 
 
 @pytest.mark.parametrize(("kind", "size"), [("PNG", (200, 128)), ("JPEG", (900, 700))])
@@ -213,12 +229,13 @@ class Call:
         return found
 
 
-def test_a_process_that_is_killed_costs_two_seconds_of_picture_at_most_and_they_are_marked(
-    own_decoder, vp8
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_that_is_killed_or_hangs_costs_two_seconds_of_picture_at_most_and_they_are_marked(
+    own_decoder, vp8, fault: signal.Signals
 ) -> None:
     call = Call(own_decoder, vp8)
     call.go_on(3_000)
-    os.kill(own_decoder.process_id, signal.SIGKILL)
+    os.kill(own_decoder.process_id, fault)
     call.go_on(7_000)
     for session_id in ("s-ann", "s-ben"):
         *_, longest = sorted(call.stood_still_ms(session_id)[1:])
@@ -230,20 +247,43 @@ def test_a_process_that_is_killed_costs_two_seconds_of_picture_at_most_and_they_
     assert (figures["decoder_losses"], figures["decoder_starts"]) == (1, 2)
 
 
-def test_a_process_that_hangs_is_ended_and_another_one_goes_on(
-    own_decoder, vp8, monkeypatch
+def test_a_process_that_hangs_is_noticed_at_once_and_another_one_goes_on(
+    own_decoder, vp8, capsys
 ) -> None:
+    configure_logs()
     frame = (Codec.VP8, vp8(64, 64).frame(50, 0, key=True).payload)
     assert own_decoder.decode(1, "ann", [frame]).good
-    monkeypatch.setattr("jobs.recorder.decoding.process._ANSWER_LIMIT_S", 0.2)
-    first = own_decoder.process_id
+    first, generation = own_decoder.process_id, own_decoder.generation
     os.kill(first, signal.SIGSTOP)
-    generation = own_decoder.generation
     assert not own_decoder.decode(1, "ann", [frame]).good
     assert own_decoder.generation == generation + 1
-    monkeypatch.undo()
+    (lost,) = [line for line in capsys.readouterr().err.splitlines() if "decoder.lost" in line]
+    assert json.loads(lost)["reason"] == "hung", "not by the limit of whatever happens"
     assert own_decoder.decode(1, "ann", [frame]).picture is not None
     assert own_decoder.process_id != first
+
+
+def test_a_process_that_hangs_before_it_has_read_the_question_is_noticed_too(
+    own_decoder, vp8, capsys
+) -> None:
+    configure_logs()
+    frame = (Codec.VP8, vp8(64, 64).frame(50, 0, key=True).payload)
+    assert own_decoder.decode(1, "ann", [frame]).good
+    os.kill(own_decoder.process_id, signal.SIGSTOP)
+    assert own_decoder.face(bytes(PICTURE_BYTES)) == b"", "more than the socket holds"
+    (lost,) = [line for line in capsys.readouterr().err.splitlines() if "decoder.lost" in line]
+    assert json.loads(lost)["reason"] == "hung"
+
+
+def test_a_process_that_stands_still_for_a_moment_is_waited_for(own_decoder, vp8) -> None:
+    source = vp8(64, 64)
+    frame = (Codec.VP8, source.frame(50, 0, key=True).payload)
+    assert own_decoder.decode(1, "ann", [frame]).good
+    process = own_decoder.process_id
+    os.kill(process, signal.SIGSTOP)
+    threading.Timer(0.15, os.kill, (process, signal.SIGCONT)).start()
+    assert own_decoder.decode(1, "ann", [frame]).picture is not None
+    assert own_decoder.figures()["decoder_losses"] == 0
 
 
 class Doomed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -405,3 +406,36 @@ def test_frames_shifted_by_a_fault_are_seen_as_shifted(recording, finished, audi
         late = replace(frame, time_ns=frame.time_ns + 100_000_000)
         recording.take(TrackFrame(track(TrackSource.VOICE), late))
     assert onsets(finished(1.0)) == pytest.approx([0.6065], abs=0.012)
+
+
+class Nothing:
+    """A recording in which nothing happens."""
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        return lambda *_: {} if name == "figures" else ()
+
+
+def test_what_is_not_used_is_given_back_at_the_start_when_it_has_settled_and_each_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, given_back = 1_000, []
+    monkeypatch.setattr("jobs.recorder.recording.time.monotonic_ns", lambda: now * 1_000_000_000)
+    monkeypatch.setattr(
+        "jobs.recorder.recording.give_back_unused", lambda: given_back.append(now - 1_000)
+    )
+    loop = RecordingLoop(
+        Nothing(),
+        Inbox(),
+        interval_s=1,
+        on_blocked=lambda track: None,
+        on_figures=lambda figures: None,
+    )
+
+    def wait(seconds: float) -> bool:
+        nonlocal now
+        now += seconds
+        return now > 1_130
+
+    monkeypatch.setattr(loop._stopping, "wait", wait)
+    loop.run()
+    assert given_back == [0, 5, 65, 125]
