@@ -28,6 +28,7 @@ _HOLDING_IPV4: Final = tuple(
         "64:ff9b::/96",  # RFC 6052 section 2.1
         "64:ff9b:1::/48",  # RFC 8215, as most prefixes there are 96 bits long
         "::/96",  # RFC 4291 section 2.5.5.1
+        "::ffff:0:0:0/96",  # RFC 2765 section 2.1, for stateless translators
     )
 )
 """The last four bytes are an IPv4 address."""

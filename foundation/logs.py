@@ -17,6 +17,8 @@ from typing import Any, TextIO
 
 import structlog
 
+from foundation.tracebacks import hide_texts_of_uncaught, render
+
 _SECRET_FIELD = re.compile(
     r"token|secret|password|auth_?key|authorization|credential", re.IGNORECASE
 )
@@ -30,6 +32,11 @@ _LEVELS = {
     "debug": logging.DEBUG,
     "trace": logging.DEBUG,
 }
+_TASK = re.compile(r"<Task \w+ name='([\w.:-]{1,64})'")
+
+
+class UnknownLevel(ValueError):
+    """There is no such level; the message names it."""
 
 
 def redact_secrets(
@@ -42,17 +49,43 @@ def redact_secrets(
     return event
 
 
+def last_processors(*, json: bool, colors: bool = False) -> list[structlog.typing.Processor]:
+    """What makes a line of an event: an error without what its text may hold, and where it is not JSON, which
+    escapes them, no control characters: others have chosen names that are in it."""
+    first: list[structlog.typing.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.ExceptionRenderer(render),
+    ]
+    if json:
+        return [*first, structlog.processors.JSONRenderer()]
+    return [*first, _escape_controls, structlog.dev.ConsoleRenderer(colors=colors)]
+
+
+def _escape_controls(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            kept = "\n" if name == "exception" else ""
+            event[name] = "".join(
+                c if c.isprintable() or c in kept else c.encode("unicode_escape").decode()
+                for c in value
+            )
+    return event
+
+
 def configure_logs(*, level: str = "info", json: bool = True, stream: TextIO | None = None) -> None:
     """Set up structlog and the standard library's logging to write one line per event.
 
     Lines go to `stream` (standard error by default). Third-party loggers pass through the same
-    processors at WARNING and above.
+    processors at WARNING and above. Errors are told without their texts, unless they are our own; those that
+    end the process as well.
 
     Raises:
-        ValueError: unknown level name.
+        UnknownLevel: unknown level name.
     """
     if level.lower() not in _LEVELS:
-        raise ValueError(f"log level {level!r} is not one of {', '.join(_LEVELS)}")
+        raise UnknownLevel(f"log level {level!r} is not one of {', '.join(_LEVELS)}")
     numeric = _LEVELS[level.lower()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -60,9 +93,6 @@ def configure_logs(*, level: str = "info", json: bool = True, stream: TextIO | N
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         redact_secrets,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
-    )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
@@ -72,12 +102,7 @@ def configure_logs(*, level: str = "info", json: bool = True, stream: TextIO | N
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                renderer,
-            ],
+            foreign_pre_chain=shared, processors=last_processors(json=json)
         )
     )
     root = logging.getLogger()
@@ -85,6 +110,18 @@ def configure_logs(*, level: str = "info", json: bool = True, stream: TextIO | N
     root.setLevel(numeric)
     for noisy in ("httpx", "httpcore", "websockets", "asyncio", "libav"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("asyncio").addFilter(_without_state)
+    hide_texts_of_uncaught()
+
+
+def _without_state(record: logging.LogRecord) -> bool:
+    """The event loop appends what callbacks and tasks hold, results and errors included: its first line, and
+    the task's name, are told."""
+    first, _, rest = record.getMessage().partition("\n")
+    if rest:
+        task = _TASK.search(rest)
+        record.msg, record.args = f"{first} (task {task[1]})" if task else first, ()
+    return True
 
 
 def also_log_into(path: Path, *, most_bytes: int) -> Callable[[], None]:

@@ -19,12 +19,12 @@ import select
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from foundation.tracebacks import hide_texts_of_uncaught, traceback_text
 from jobs.job_input import INPUT_VARIABLE, InputError, parse_input, read_input, write_input
 
 _ID: Final = re.compile(r"[a-z0-9]{26}")
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] not in _PROGRAMS:
         sys.stderr.write(_USAGE)
         return 2
+    hide_texts_of_uncaught()
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold speech and the token
     told: Mapping[str, str] = {}
@@ -124,8 +125,8 @@ def _exit_code_of(program: str, arguments: list[str]) -> int:
         return _run(program, arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except BaseException:  # noqa: BLE001 - nobody else would print it
-        traceback.print_exc()
+    except BaseException as error:  # noqa: BLE001 - nobody else would tell of it
+        sys.stderr.write(f"{traceback_text(error)}\n")
         return 1
     finally:
         sys.stdout.flush()

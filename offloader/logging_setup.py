@@ -9,7 +9,7 @@ from typing import Final, TextIO
 import structlog
 
 from foundation.layered_config import ConfigError
-from foundation.logs import configure_logs, get_logger, redact_secrets
+from foundation.logs import configure_logs, get_logger, last_processors, redact_secrets
 from offloader.log_file import CappedLogFile
 from offloader.settings import LoggerSettings
 
@@ -81,11 +81,6 @@ def _file_handler(settings: LoggerSettings) -> logging.Handler:
         keep=settings.file_keep,
     )
     handler.setLevel(_LEVELS[settings.file_level.lower()])
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if settings.file_json
-        else structlog.dev.ConsoleRenderer(colors=False)
-    )
     foreign: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
@@ -93,12 +88,7 @@ def _file_handler(settings: LoggerSettings) -> logging.Handler:
     ]
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=foreign,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                renderer,
-            ],
+            foreign_pre_chain=foreign, processors=last_processors(json=settings.file_json)
         )
     )
     return handler

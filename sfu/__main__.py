@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 import ssl
 import sys
@@ -58,6 +59,8 @@ def main() -> int:
     try:
         settings = load_settings(arguments.config, os.environ)
         set_up_logging(settings)
+        # Its workers inherit it: a dump would hold clients' keys and what is said in the calls.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _tell(settings, arguments.config)
         if settings.profile_allocations:
             tracemalloc.start(_TRACED_FRAMES)

@@ -16,7 +16,7 @@ from typing import Final, TextIO
 import structlog
 
 from foundation.layered_config import ConfigError
-from foundation.logs import configure_logs, get_logger, redact_secrets
+from foundation.logs import configure_logs, get_logger, last_processors, redact_secrets
 from sfu.settings import SfuSettings
 
 MAX_BYTES: Final = 100_000_000
@@ -82,20 +82,13 @@ def _add_file(root: logging.Logger, settings: SfuSettings) -> None:
 
 
 def _formatter(*, json: bool, color: bool) -> logging.Formatter:
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=color)
-    )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             redact_secrets,
         ],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
+        processors=last_processors(json=json, colors=color),
     )
 
 

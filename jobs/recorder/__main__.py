@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from foundation.logs import configure_logs, get_logger
+from foundation.tracebacks import hide_texts_of_uncaught
 from jobs.harness import JobContext, run_job
 from jobs.job_input import InputError, take_input
 from jobs.recorder.settings import RecorderSettings, read_settings
@@ -23,6 +24,7 @@ _USAGE = """usage: python -m jobs.recorder
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
+    hide_texts_of_uncaught()
     try:
         environ = take_input(os.environ)
     except InputError as error:

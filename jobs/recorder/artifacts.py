@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from foundation.logs import get_logger
+from foundation.tracebacks import summary
 from jobs.recorder.settings import RecorderSettings
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ def make_artifacts(settings: RecorderSettings, recording: Path) -> None:
         try:
             make(settings.directory, recording, target)
         except Exception as error:  # noqa: BLE001 - the recording is published; this one is skipped
-            _log.warning(
-                "artifact.failed", artifact=name, reason=str(error) or type(error).__name__
-            )
+            _log.warning("artifact.failed", artifact=name, reason=summary(error))
         else:
             _log.info("artifact.made", artifact=name)
 

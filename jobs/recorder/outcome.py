@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from callclient.plugin_api import PluginApi
 from foundation.logs import get_logger
+from foundation.tracebacks import summary
 from jobs.job_directory import is_full
 from jobs.publication import BeforePost, PublishState
 from jobs.recorder.repair import cut_to_playable, playable_bytes
@@ -54,7 +55,7 @@ def complete_file(directory: Path, *, chapters: bool = False) -> Path:
         except Exception as error:
             if not (is_full(error) or begins_well(part)):
                 raise
-            _log.warning("recording.not_rewritten", reason=str(error) or type(error).__name__)
+            _log.warning("recording.not_rewritten", reason=summary(error))
             cut_to_playable(part)
             part.replace(complete)
     part.unlink(missing_ok=True)

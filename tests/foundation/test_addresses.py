@@ -18,6 +18,7 @@ from foundation.addresses import why_forbidden
         ("64:ff9b::a9fe:a9fe", "link-local"),
         ("64:ff9b:1::a9fe:a9fe", "link-local"),
         ("::a9fe:a9fe", "link-local"),
+        ("::ffff:0:a9fe:a9fe", "link-local"),
         ("2002:a9fe:a9fe::", "link-local"),
         ("2852039166", "link-local"),
         ("0xA9FEA9FE", "link-local"),

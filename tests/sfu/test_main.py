@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -272,10 +273,12 @@ async def test_the_process_says_where_it_listens_and_ends_politely(tmp_path, lev
             async for line in sfu.stdout:
                 if json.loads(line)["event"] == "sfu: listening on":
                     break
+        limits = await asyncio.to_thread(Path(f"/proc/{sfu.pid}/limits").read_text)
         sfu.send_signal(signal.SIGTERM)
     finally:
         code, text = await ended(sfu)
     assert (code, text) == (0, "")
+    assert re.search(r"Max core file size +0 +0 ", limits), "a dump would hold keys and speech"
     lines = (tmp_path / "rtcd.log").read_text().splitlines()
     events = [json.loads(line)["event"] for line in lines]
     assert "config.no_file" in events
