@@ -17,13 +17,12 @@ import json
 import os
 import random
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from foundation.logs import configure_logs
+from benchmarks.simulated_call import call_options, run_call
 from foundation.process_stats import read_process_stats
 from jobs.transcriber.capture import TrackCapture, TrackIdentity, VoicePacket, find_captures
 from jobs.transcriber.capture_store import CaptureStore
@@ -71,17 +70,10 @@ class _Speaker:
 
 def main() -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_capture", description=__doc__)
-    parser.add_argument("--speakers", type=int, default=256)
-    parser.add_argument("--minutes", type=float, default=180.0)
-    parser.add_argument("--talk", type=float, default=0.05, help="share of the time each one talks")
-    parser.add_argument("--check", action="store_true", help="exit code 1 beyond the limits")
-    options = parser.parse_args()
-    configure_logs(level="error")
-    with tempfile.TemporaryDirectory() as directory:
-        result = asyncio.run(_measure(options, Path(directory)))
-    print(json.dumps(result), flush=True)
-    return 0 if result["well"] or not options.check else 1
+    parser = call_options(
+        "benchmarks.bench_capture", __doc__, speakers=256, minutes=180.0, talk=0.05
+    )
+    return run_call(parser.parse_args(), _measure)
 
 
 async def _measure(options: argparse.Namespace, directory: Path) -> dict[str, Any]:

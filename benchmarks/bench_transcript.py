@@ -16,7 +16,6 @@ import asyncio
 import json
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +23,11 @@ from typing import Any, Final
 
 from benchmarks.captions.burning import BurningEngine
 from benchmarks.quiet_peer import QuietPeer
+from benchmarks.simulated_call import call_options, run_call
 from callclient.receive.tracks import Codec, EncodedFrame, RemoteTrack, TrackSource
 from foundation.channel import Channel
 from foundation.clock import ManualClock
-from foundation.logs import configure_logs
+from foundation.process_stats import read_process_stats
 from jobs.transcriber.captions import CaptionOptions
 from jobs.transcriber.engines.base import SpeechEngine
 from jobs.transcriber.engines.catalogue import find_model, load_engine, plan_workers
@@ -54,20 +54,11 @@ _ID: Final = "abcdefghijklmnopqrstuvwxy"
 
 def main() -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.bench_transcript", description=__doc__
+    parser = call_options(
+        "benchmarks.bench_transcript", __doc__, speakers=8, minutes=60.0, talk=0.25
     )
-    parser.add_argument("--speakers", type=int, default=8)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--talk", type=float, default=0.25, help="share of the time each one talks")
     parser.add_argument("--burn", action="store_true", help="cost as much CPU as the model base")
-    parser.add_argument("--check", action="store_true", help="exit code 1 beyond the limits")
-    options = parser.parse_args()
-    configure_logs(level="error")
-    with tempfile.TemporaryDirectory() as directory:
-        result = asyncio.run(_measure(options, Path(directory)))
-    print(json.dumps(result), flush=True)
-    return 0 if result["well"] or not options.check else 1
+    return run_call(parser.parse_args(), _measure)
 
 
 async def _measure(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
@@ -130,7 +121,7 @@ async def _measure(options: argparse.Namespace, directory: Path) -> dict[str, An
         clock.advance(seconds=_STEP_S)
         await _until_heard(pipeline)
         if step % max(1, int(length_ns / (_STEP_S * 1e9)) // 4) == 0:
-            resident_mb.append(_memory_mb("VmRSS"))
+            resident_mb.append(read_process_stats().rss_bytes / 1e6)
             print(json.dumps(_state(pipeline, step * _STEP_S, resident_mb[-1])), flush=True)
     call_s = time.monotonic() - began_s
     left = pipeline.backlog.pieces - pipeline.backlog.pieces_done
@@ -141,7 +132,7 @@ async def _measure(options: argparse.Namespace, directory: Path) -> dict[str, An
     segments = pipeline.backlog.segments
     await asyncio.to_thread(write_files, segments, SpeakerDirectory(directory), settings)
     hang_up_s = time.monotonic() - began_s - call_s
-    peak_mb = _memory_mb("VmHWM")
+    peak_mb = read_process_stats().peak_rss_bytes / 1e6
     model_mb = (model_dir / "model.bin").stat().st_size / 1e6
     figures = pipeline.figures()
     speed = options.minutes * 60 / call_s
@@ -199,13 +190,6 @@ def _state(pipeline: CallPipeline, call_s: float, resident_mb: float) -> dict[st
         "pieces_done": pipeline.backlog.pieces_done,
         "rss_mb": round(resident_mb),
     }
-
-
-def _memory_mb(name: str) -> float:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) / 1000
-    raise RuntimeError(f"/proc/self/status has no {name}")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
-import string
 from collections.abc import AsyncIterator
-from typing import Any
 
 from callclient.config import CallClientConfig as CallClientConfig  # for callers
 from callclient.errors import CallError, JoinRefused, MediaFailed, SignalingFailed
@@ -26,8 +23,9 @@ from callclient.events import (
 )
 from callclient.ice_servers import fetch_patiently
 from callclient.media import CallMedia
-from callclient.publish import LocalTrack
+from callclient.publish import LocalTrack, new_local_media, new_stream_id
 from callclient.signaling.connection import SignalingConnection
+from callclient.signaling.signal import CANDIDATE, read_signal
 from callclient.signaling.socket import Endpoint, OpenSocket
 from callclient.signaling.translate import Translator
 from callclient.signaling.wire import WireEvent
@@ -40,8 +38,6 @@ from foundation.logs import get_logger
 from foundation.spans import step
 from rtc import calls_dc
 from rtc.calls_dc import DcError
-from rtc.sdp import Msid
-from rtc.sections import LocalMedia
 
 _EVENT_CAPACITY = 16384
 
@@ -140,9 +136,8 @@ class CallClient:
 
     async def publish_voice(self) -> LocalTrack:
         """Offer a voice track (48 kHz Opus clock). Send `set_muted(False)` before talking."""
-        self._voice = await self._published_media().publish(
-            "audio", self._local_media(_stream_id())
-        )
+        voice = new_local_media(new_stream_id(), cname=self.session_id)
+        self._voice = await self._published_media().publish("audio", voice)
         return self._voice
 
     async def set_muted(self, muted: bool) -> None:
@@ -153,14 +148,16 @@ class CallClient:
     ) -> tuple[LocalTrack, LocalTrack | None]:
         """Announce and offer a screen track (90 kHz VP8), and its sound if wanted."""
         media = self._published_media()
-        stream_id = _stream_id()
+        stream_id = new_stream_id()
         # The SFU must know what the stream is before its first packet (calls-plugin.md 4.6).
         self._signaling.control("screen_on", {"data": json.dumps({"screenStreamID": stream_id})})
-        screen = await media.publish("video", self._local_media(stream_id))
+        picture = new_local_media(stream_id, cname=self.session_id)
+        screen = await media.publish("video", picture)
         self._screen_ssrcs = [screen.ssrc]
         sound = None
         if with_audio:
-            sound = await media.publish("audio", self._local_media(stream_id))
+            heard = new_local_media(stream_id, cname=self.session_id)
+            sound = await media.publish("audio", heard)
             self._screen_ssrcs.append(sound.ssrc)
         return screen, sound
 
@@ -173,10 +170,11 @@ class CallClient:
     async def start_camera(self) -> LocalTrack:
         """Announce and offer a camera's track (90 kHz VP8)."""
         media = self._published_media()
-        stream_id = _stream_id()
+        stream_id = new_stream_id()
         # As for a screen: first what it is, then its packets.
         self._signaling.control("video_on", {"data": json.dumps({"videoStreamID": stream_id})})
-        camera = await media.publish("video", self._local_media(stream_id))
+        picture = new_local_media(stream_id, cname=self.session_id)
+        camera = await media.publish("video", picture)
         self._camera_ssrc = camera.ssrc
         return camera
 
@@ -315,15 +313,14 @@ class CallClient:
 
     async def _signal_received(self, text: str, media: CallMedia) -> None:
         try:
-            value: Any = json.loads(text)  # a string of JSON, not an object (trap 6)
-            if value.get("type") == "candidate":
-                await media.candidate_received(str(value["candidate"]["candidate"]))
-                return
-            kind, sdp = calls_dc.read_sdp_json(text)
-        except (ValueError, RecursionError, KeyError, TypeError, AttributeError, DcError):
+            kind, content = read_signal(text)
+        except DcError:
             self._log.warning("signal.refused")
             return
-        media.description_received(kind, sdp)
+        if kind == CANDIDATE:
+            await media.candidate_received(content)
+        else:
+            media.description_received(kind, content)
 
     # helpers
 
@@ -331,11 +328,6 @@ class CallClient:
         if self._media is None:
             raise MediaFailed("not joined yet")
         return self._media
-
-    def _local_media(self, stream_id: str) -> LocalMedia:
-        return LocalMedia(
-            msid=Msid(stream_id, _stream_id()), ssrc=secrets.randbits(32), cname=self.session_id
-        )
 
     def _emit(self, event: CallEvent) -> None:
         try:
@@ -349,8 +341,3 @@ class CallClient:
         if self._media is not None:
             await self._media.close()
         self._events.close()
-
-
-def _stream_id() -> str:
-    alphabet = string.ascii_lowercase + string.digits
-    return "".join(secrets.choice(alphabet) for _ in range(20))

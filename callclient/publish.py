@@ -1,16 +1,32 @@
-"""A published track: encoded payloads in, RTP packets out."""
+"""A published track: how it is offered; encoded payloads in, RTP packets out."""
 
 from __future__ import annotations
 
 import random
+import secrets
+import string
 import time
 from collections.abc import Callable
 
 from rtc.ntp import ntp_from_unix
 from rtc.rtcp import build_sender_report
 from rtc.rtp import build_rtp
+from rtc.sdp import Msid
+from rtc.sections import LocalMedia
 
 _NS = 1_000_000_000
+_STREAM_ID_LETTERS = string.ascii_lowercase + string.digits
+
+
+def new_stream_id() -> str:
+    """Of an msid stream; nobody can guess it."""
+    return "".join(secrets.choice(_STREAM_ID_LETTERS) for _ in range(20))
+
+
+def new_local_media(stream_id: str, *, cname: str) -> LocalMedia:
+    """One more track of that msid stream, with an SSRC of its own. `cname`: whose it is (RFC 3550 6.5.1)."""
+    msid = Msid(stream_id, new_stream_id())
+    return LocalMedia(msid=msid, ssrc=secrets.randbits(32), cname=cname)
 
 
 class LocalTrack:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rtc.rtp import header_extension
 from rtc.sections import RemoteMedia
 from sfu.capabilities import MID, RID
-from sfu.forwarding.tracks import UpTrack
+from sfu.forwarding.tracks import TrackType, UpTrack
 
 RIDS = ("l", "h")
 """The simulcast encodings there may be; packets of others are refused, theirs alone (rtcd.md trap 21)."""
@@ -70,3 +70,15 @@ class DeclaredMedia:
 def _text(packet: bytes, extension_id: int | None) -> str | None:
     value = None if extension_id is None else header_extension(packet, extension_id)
     return None if value is None else value.decode("ascii", "replace")
+
+
+def type_of(media: RemoteMedia, *, screen: str, camera: str) -> TrackType | None:
+    """What is sent in a section, by the msid streams that its session has announced as its screen and its
+    camera, empty without one; None while nobody has said so."""
+    stream_id = media.msid.stream_id
+    is_screen = stream_id != "" and stream_id == screen
+    if media.kind == "audio":
+        return TrackType.SCREEN_AUDIO if is_screen else TrackType.VOICE
+    if is_screen:
+        return TrackType.SCREEN
+    return TrackType.VIDEO if stream_id and stream_id == camera else None

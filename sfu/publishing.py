@@ -13,7 +13,7 @@ from rtc.transport_cc import EXTENSION_URI as TRANSPORT_CC
 from rtc.transport_cc import FeedbackBuilder
 from sfu.call import Call
 from sfu.capabilities import AUDIO_LEVEL
-from sfu.declared import DeclaredMedia
+from sfu.declared import DeclaredMedia, type_of
 from sfu.flood import TokenBucket
 from sfu.forwarding.encoding import Encoding
 from sfu.forwarding.publisher_clock import PublisherClock
@@ -259,19 +259,9 @@ class Publisher:
         return type_
 
     def _classify(self, media: RemoteMedia) -> TrackType | None:
-        stream_id = media.msid.stream_id
-        is_screen = (
-            stream_id != ""
-            and self._call.screen_session_id == self._session_id
-            and stream_id == self._call.screen_stream_id
-        )
-        if media.kind == "audio":
-            return TrackType.SCREEN_AUDIO if is_screen else TrackType.VOICE
-        if is_screen:
-            return TrackType.SCREEN
-        if stream_id and stream_id == self.video_stream_id:
-            return TrackType.VIDEO
-        return None
+        shares = self._call.screen_session_id == self._session_id
+        screen = self._call.screen_stream_id if shares else ""
+        return type_of(media, screen=screen, camera=self.video_stream_id)
 
     def _new_track(self, media: RemoteMedia, type_: TrackType, codec: str, now_ns: int) -> UpTrack:
         track = UpTrack(

@@ -7,38 +7,33 @@ block, nothing it started is left.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import httpx
-
-from foundation.process_stats import ProcessStats, read_process_stats
+from foundation.process_stats import ProcessStats
 from testbed.brokers import redis_command
 from testbed.certificates import make_certificates
 from testbed.container_watch import ContainerWatch, EngineMissing
 from testbed.job_watch import JobProcess, death_of, find_jobs, job_stats
 from testbed.ports import HOST
-from testbed.processes import Death, Family, ProcessDied, StartFailed, describe_exit
+from testbed.processes import Death, ProcessDied, StartFailed
+from testbed.servers import Servers
 from testbed.stack_settings import (
     StackSettings,
     offloader_environment,
+    plugin_arguments,
+    plugin_environment,
     sfu_environment,
     without_credentials,
     worker_environment,
 )
 
-_READY_TIMEOUT_S: Final = 60.0
 _JOBS_READY_TIMEOUT_S: Final = 120.0
 """The job service looks at its images first (calls-plugin.md 6.1)."""
-_TAKE_DOWN_GRACE_S: Final = 6.0
 _WATCH_INTERVAL_S: Final = 0.25
-_POLL_S: Final = 0.05
 _SHIM_MOMENT_S: Final = 1.0
 """A job that ended gets this long to have its exit code written by its shim."""
 
@@ -70,10 +65,8 @@ class Stack:
         """Job IDs of whoever else uses the job service: their jobs are not watched."""
         self._announce = announce
         self._hurry = hurry
-        self._family = Family()
-        self._servers: dict[str, asyncio.subprocess.Process] = {}
+        self._servers = Servers(settings.log_dir)
         self._stats: dict[str, ProcessStats] = {}
-        self._readers: list[asyncio.Task[None]] = []
         self._suspects: dict[Path, float] = {}
         self._containers: ContainerWatch | None = None
 
@@ -109,11 +102,7 @@ class Stack:
 
     def sample(self) -> None:
         """Read what every process has used so far."""
-        for name, process in self._servers.items():
-            with contextlib.suppress(ProcessLookupError):
-                stats = read_process_stats(process.pid)
-                if stats.peak_rss_bytes:  # a zombie has none
-                    self._stats[name] = stats
+        self._stats |= self._servers.stats()
         for job in self.jobs():
             stats_of_job = job_stats(job)
             if stats_of_job is not None and stats_of_job.peak_rss_bytes:
@@ -129,9 +118,7 @@ class Stack:
     async def start_talker(self, name: str, arguments: list[str]) -> asyncio.subprocess.Process:
         """Start one more Python module that talks by standard input and output, and watch it."""
         trust = {"SSL_CERT_FILE": str(self.settings.ca_file)} if self.settings.tls else {}
-        process = await self._spawn(name, arguments, trust, talks=True)
-        self._servers[name] = process
-        return process
+        return await self._servers.start_module(name, arguments, trust, talks=True)
 
     async def crash_offloader(self, *, away_s: float) -> None:
         """Kill the job service as nothing can be caught, and start it again after a while.
@@ -146,17 +133,15 @@ class Stack:
     async def crash(self, name: str) -> None:
         """Kill a server as nothing can be caught; it stays away."""
         self.sample()
-        process = self._servers.pop(name)
-        process.kill()
-        await process.wait()
+        await self._servers.crash(name)
 
     def release(self, name: str) -> None:
         """From now on `name` may end."""
         self.sample()
-        self._servers.pop(name, None)
+        self._servers.release(name)
 
     def log_of(self, name: str) -> Path:
-        return self.settings.log_dir / f"{name}.log"
+        return self._servers.log_of(name)
 
     async def _start(self) -> None:
         ports = self.settings.ports
@@ -172,7 +157,7 @@ class Stack:
             await asyncio.to_thread(make_certificates, directory, address=self.settings.host)
         # The job service first: the stand-in initialises it once, at its own start (trap 45).
         if not self.settings.rtcd_url:
-            await self._start_server("sfu", ["sfu"], sfu_environment(self.settings))
+            await self._servers.start_module("sfu", ["sfu"], sfu_environment(self.settings))
         if self.settings.has_workers:
             await self._start_workers()
         await self._start_offloader()
@@ -189,7 +174,7 @@ class Stack:
             self._announce("SFU", f"{without_credentials(self.settings.rtcd_url)}, not ours")
             return
         ports = self.settings.ports
-        await self._answers("sfu", f"http://{HOST}:{ports.sfu}/version")
+        await self._servers.answers("sfu", f"http://{HOST}:{ports.sfu}/version")
         self._announce(
             "SFU", f"http://{HOST}:{ports.sfu}, media {self.settings.host}:{ports.media}/udp"
         )
@@ -211,110 +196,43 @@ class Stack:
         directory = self.settings.work_dir / "redis"
         directory.mkdir()
         port = self.settings.ports.broker
-        self._servers["redis"] = await self._family.start(
-            redis_command(port=port, directory=directory),
-            environment=os.environ,
-            log=self.log_of("redis"),
-        )
+        await self._servers.start("redis", redis_command(port=port, directory=directory), {})
         self._announce("Broker", f"redis://{HOST}:{port}")
         for name in self.settings.workers:
             await self.start_worker(name)
         for name, door in self.settings.workers.items():
             url = f"http://{HOST}:{door}"
-            await self._answers(name, f"{url}/healthz")
+            await self._servers.answers(name, f"{url}/healthz")
             self._announce(name.capitalize(), f"{url}, jobs as processes")
 
     async def start_worker(self, name: str) -> None:
         """Start `name`, for the first time or again; it may not be ready yet."""
         environment = worker_environment(self.settings, name)
-        await self._start_server(name, ["offloader", "worker"], environment)
+        await self._servers.start_module(name, ["offloader", "worker"], environment)
 
     async def _start_offloader(self) -> None:
-        await self._start_server(
-            "offloader", ["offloader", "serve"], offloader_environment(self.settings)
-        )
+        environment = offloader_environment(self.settings)
+        await self._servers.start_module("offloader", ["offloader", "serve"], environment)
         url = f"http://{HOST}:{self.settings.ports.offloader}/version"
-        await self._answers("offloader", url)
-
-    async def _start_server(self, name: str, module: list[str], more: Mapping[str, str]) -> None:
-        self._servers[name] = await self._spawn(name, module, more, talks=False)
+        await self._servers.answers("offloader", url)
 
     async def _start_plugin(self) -> None:
-        ports = self.settings.ports
         if self.settings.names:
             # By a file: a command line or an environment can be read by whoever looks for names there.
             people = self.settings.world_file.with_name("people.json")
             people.parent.mkdir(parents=True)
             people.write_text(json.dumps(dict(self.settings.names)))
-        arguments = ["testbed.plugin", "--listen", f"{self.settings.host}:{ports.plugin}"]
-        arguments += ["--job-service-url", f"http://{HOST}:{ports.offloader}"]
-        arguments += ["--data-dir", str(self.settings.world_file.parent)]
-        arguments += ["--quality", self.settings.quality]
-        arguments += ["--max-recording-minutes", str(self.settings.max_recording_minutes)]
-        if not self.settings.transcriptions:
-            arguments.append("--no-transcriptions")
-        if self.settings.image_registry:
-            arguments += ["--image-registry", self.settings.image_registry]
-        if self.settings.real_models:
-            arguments.append("--real-models")
-        if self.settings.tls:
-            tls = self.settings.work_dir / "tls"
-            arguments += ["--tls-cert", str(tls / "site.pem"), "--tls-key", str(tls / "site.key")]
-        # By the environment, as the plugin itself takes it: a command line can be read by everybody.
-        environ = {
-            **self.settings.plugin_environment,
-            "MM_CALLS_RTCD_SERVICE_URL": self.settings.sfu_url,
-        }
-        process = await self._spawn("plugin", arguments, environ, talks=True)
-        self._servers["plugin"] = process
-        assert process.stdout is not None
-        # Before the second one a recording would be refused.
-        for event, limit_s in (("ready", _READY_TIMEOUT_S), ("jobs_ready", _JOBS_READY_TIMEOUT_S)):
-            try:
-                async with asyncio.timeout(limit_s):
-                    line = await process.stdout.readline()
-            except TimeoutError:
-                raise self._not_ready("plugin", limit_s) from None
-            if (read_line(line) or {}).get("event") != event:
-                raise await self._ended_early("plugin", process)
-        self._readers.append(asyncio.create_task(_swallow(process.stdout)))
-
-    async def _spawn(
-        self, name: str, module: list[str], more: Mapping[str, str], *, talks: bool
-    ) -> asyncio.subprocess.Process:
-        return await self._family.start(
-            [sys.executable, "-m", *module],
-            environment={**os.environ, "PYTHONUNBUFFERED": "1", **more},
-            log=self.log_of(name),
-            talks=talks,
-        )
-
-    async def _answers(self, name: str, url: str) -> None:
-        process = self._servers[name]
-        async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_READY_TIMEOUT_S):
-                    while process.returncode is None:
-                        with contextlib.suppress(httpx.TransportError):
-                            if (await client.get(url)).status_code == httpx.codes.OK:
-                                return
-                        await asyncio.sleep(_POLL_S)
-        if process.returncode is not None:
-            raise await self._ended_early(name, process)
-        raise self._not_ready(name)
-
-    def _not_ready(self, name: str, limit_s: float = _READY_TIMEOUT_S) -> StartFailed:
-        log = self.log_of(name)
-        return StartFailed(f"{name} was not ready within {limit_s:g} s; see {log}", log=log)
-
-    async def _ended_early(self, name: str, process: asyncio.subprocess.Process) -> StartFailed:
-        how, log = describe_exit(await process.wait()), self.log_of(name)
-        return StartFailed(f"{name} {how} before it was ready; see {log}", log=log)
+        module = ["testbed.plugin", *plugin_arguments(self.settings)]
+        environment = plugin_environment(self.settings)
+        await self._servers.start_module("plugin", module, environment, talks=True)
+        await self._servers.says("plugin", "ready")
+        # Before this one a recording would be refused.
+        await self._servers.says("plugin", "jobs_ready", limit_s=_JOBS_READY_TIMEOUT_S)
+        self._servers.ignore("plugin")
 
     def _first_death(self, *, jobs: bool = True) -> Death | None:
-        for name, process in self._servers.items():
-            if process.returncode is not None:
-                return Death(f"the {name}", describe_exit(process.returncode), self.log_of(name))
+        if (server := self._servers.first_death()) is not None:
+            return server
         for job in self.jobs() if jobs else ():
             death = death_of(job)
             if death is not None and self._is_certain(job):
@@ -330,9 +248,7 @@ class Stack:
 
     async def _end(self) -> None:
         # Shielded, and waited for whatever happens: an interrupted end would leave processes behind.
-        ending = asyncio.ensure_future(
-            self._family.take_down(grace_s=_TAKE_DOWN_GRACE_S, hurry=self._hurry)
-        )
+        ending = asyncio.ensure_future(self._servers.take_down(hurry=self._hurry))
         cancelled = False
         while not ending.done():
             try:
@@ -342,9 +258,6 @@ class Stack:
         self.killed = ending.result()
         if self._containers is not None:
             await asyncio.to_thread(self._close_containers, self._containers)
-        for reader in self._readers:
-            reader.cancel()
-        await asyncio.gather(*self._readers, return_exceptions=True)
         if cancelled:
             raise asyncio.CancelledError
 
@@ -356,19 +269,4 @@ class Stack:
 
     def left_over(self) -> dict[int, str]:
         """Processes that are still there; empty after the end, or something is wrong."""
-        return self._family.alive()
-
-
-async def _swallow(stream: asyncio.StreamReader) -> None:
-    """Read on, so that the writer never blocks."""
-    while await stream.read(65536):
-        pass
-
-
-def read_line(line: bytes) -> dict[str, Any] | None:
-    """One JSON object of a talker, or None for anything else."""
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+        return self._servers.left_over()

@@ -187,3 +187,28 @@ def offloader_environment(settings: StackSettings) -> dict[str, str]:
         "LOGGER_ENABLEFILE": "false",
         **settings.offloader_environment,
     }
+
+
+def plugin_arguments(settings: StackSettings) -> list[str]:
+    """What the stand-in is told by its command line, which everybody can read."""
+    ports = settings.ports
+    arguments = ["--listen", f"{settings.host}:{ports.plugin}"]
+    arguments += ["--job-service-url", f"http://{HOST}:{ports.offloader}"]
+    arguments += ["--data-dir", str(settings.world_file.parent)]
+    arguments += ["--quality", settings.quality]
+    arguments += ["--max-recording-minutes", str(settings.max_recording_minutes)]
+    if not settings.transcriptions:
+        arguments.append("--no-transcriptions")
+    if settings.image_registry:
+        arguments += ["--image-registry", settings.image_registry]
+    if settings.real_models:
+        arguments.append("--real-models")
+    if settings.tls:
+        tls = settings.work_dir / "tls"
+        arguments += ["--tls-cert", str(tls / "site.pem"), "--tls-key", str(tls / "site.key")]
+    return arguments
+
+
+def plugin_environment(settings: StackSettings) -> dict[str, str]:
+    """What the stand-in is told as the plugin itself is, credentials among it."""
+    return {**settings.plugin_environment, "MM_CALLS_RTCD_SERVICE_URL": settings.sfu_url}

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from callclient.receive.frames import MAX_FRAME_BYTES, Assembled
-from callclient.receive.jitter import BufferedPacket
-from callclient.receive.tracks import TrackStatistics
-
 _CONTINUES: Final = 0x80
 """Z: the first element continues an OBU of the packet before."""
 _TO_BE_CONTINUED: Final = 0x40
@@ -30,46 +26,19 @@ class Av1Error(ValueError):
     """A payload that is no AV1."""
 
 
-class Av1Depacketizer:
-    """Collects a temporal unit from its first packet to the marker; one with a hole is dropped."""
+class Av1Picture:
+    """A temporal unit, from the packets that have come; see `PictureParts`."""
 
-    def __init__(self, statistics: TrackStatistics) -> None:
-        self._statistics = statistics
+    def __init__(self) -> None:
         self._obus: list[bytes] = []
         self._piece: bytearray | None = None
         """The OBU that is not complete yet."""
-        self._first: BufferedPacket | None = None
-        self._packets = 0
-        self._bytes = 0
-        self._lost = 0
 
-    def push(self, packet: BufferedPacket) -> Assembled | None:
-        payload = packet.payload
-        if packet.lost_before:
-            self._drop(packet.lost_before)
-        if not payload:  # padding, by which senders probe the network
-            return None
-        if self._first is None or packet.timestamp != self._first.timestamp:
-            if self._first is not None:
-                self._drop(1)
-            if payload[0] & _CONTINUES:
-                self._lost += 1
-                self._statistics.drop("incomplete")
-                return None
-            self._first = packet
-        self._packets += 1
-        self._bytes += len(payload)
-        if self._bytes > MAX_FRAME_BYTES:
-            self._drop(1, reason="oversized")
-            return None
-        try:
-            self._take(payload)
-        except Av1Error:
-            self._drop(1, reason="malformed")
-            return None
-        return self._finish(self._first) if packet.header.marker else None
+    @staticmethod
+    def begins(payload: bytes) -> bool:
+        return not payload[0] & _CONTINUES
 
-    def _take(self, payload: bytes) -> None:
+    def add(self, payload: bytes) -> None:
         elements = split_elements(payload)
         first = elements[0]
         if payload[0] & _CONTINUES:
@@ -83,38 +52,21 @@ class Av1Depacketizer:
         if payload[0] & _TO_BE_CONTINUED:
             self._piece = bytearray(elements.pop())
         for element in elements:
-            self._add(element)
+            self._add_obu(element)
+
+    def whole(self) -> tuple[bytes, bool] | None:
+        if self._piece is not None or not self._obus:
+            return None
+        return _DELIMITER + b"".join(self._obus), starts_sequence(self._obus)
 
     def _end_piece(self) -> None:
         if self._piece is not None:
-            self._add(bytes(self._piece))
+            self._add_obu(bytes(self._piece))
             self._piece = None
 
-    def _add(self, obu: bytes) -> None:
+    def _add_obu(self, obu: bytes) -> None:
         if obu and obu[0] >> 3 & 15 not in _LEFT_OUT:
             self._obus.append(with_size(obu))
-
-    def _finish(self, first: BufferedPacket) -> Assembled | None:
-        if self._piece is not None or not self._obus:
-            self._drop(1)
-            return None
-        payload = _DELIMITER + b"".join(self._obus)
-        frame = Assembled(
-            payload, first.sequence, first.timestamp, keyframe=starts_sequence(self._obus)
-        )
-        frame.lost, self._lost = self._lost, 0
-        self._reset()
-        return frame
-
-    def _drop(self, lost: int, *, reason: str = "incomplete") -> None:
-        self._lost += lost
-        if self._packets:
-            self._statistics.drop(reason, self._packets)
-        self._reset()
-
-    def _reset(self) -> None:
-        self._obus, self._piece, self._first = [], None, None
-        self._packets = self._bytes = 0
 
 
 def split_elements(payload: bytes) -> list[bytes]:

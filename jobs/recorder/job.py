@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -36,23 +34,18 @@ from jobs.recorder.outcome import (
     complete_file,
     publish,
 )
-from jobs.recorder.settings import PART_NAME, RecorderSettings
+from jobs.recorder.recording_thread import RecordingThread
+from jobs.recorder.settings import RecorderSettings
 from jobs.recorder.vigil import keep_vigil
 from jobs.recorder.watcher import CallWatcher
 from jobs.tracing import figures
 
 if TYPE_CHECKING:
-    from jobs.recorder.mp4 import Mp4Writer
-    from jobs.recorder.picture_line import PictureSource
     from jobs.recorder.recording import RecordingLoop
 
 _START_TIMEOUT_S: Final = 20.0
-_ENCODER_TIMEOUT_S: Final = 5.0
 _START_EVENT_TIMEOUT_S: Final = 2.0
 """The plugin tells the recording's start right after `started`; without it our own clock has to do."""
-_STEP_S: Final = 0.1
-"""How often the recording thread looks: each time costs the same, and it is behind the call anyway."""
-_STOP_TIMEOUT_S: Final = 10.0
 _UNEXPECTED: Final = "the recorder met an unexpected error"
 
 
@@ -146,9 +139,13 @@ class RecorderJob:
 
     async def _take_part(self) -> bool:
         """Be in the call until it is over; was anything recorded?"""
-        # One thread does everything that blocks: imports, waiting for decoded pictures, drawing, encoding,
-        # writing.
-        with ThreadPoolExecutor(1, thread_name_prefix="recording") as thread:
+        with RecordingThread(
+            self._context,
+            self._settings,
+            inbox=self._inbox,
+            decoder=self._decoder,
+            mishaps=self._mishaps,
+        ) as thread:
             async with asyncio.TaskGroup() as tasks:
                 watcher = CallWatcher(
                     self._peer.state,
@@ -187,7 +184,7 @@ class RecorderJob:
                     await asyncio.to_thread(self._decoder.close)
         return recording is not None and not recording.empty
 
-    async def _start(self, presence: Presence, thread: ThreadPoolExecutor) -> RecordingLoop | None:
+    async def _start(self, presence: Presence, thread: RecordingThread) -> RecordingLoop | None:
         """Join, start the encoders, report `started`, learn the start; None when over before."""
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
@@ -196,7 +193,7 @@ class RecorderJob:
                     if presence.failure is not None:
                         raise StartFailed(str(presence.failure))
                     return None  # asked to stop before it began
-                compositor, writer = await self._start_encoders(thread, encoder)
+                compositor, writer = await thread.start_encoders(encoder)
                 await self._context.report_started()
                 self._context.metrics["clock_offset_s"] = presence.clock_offset_s()
                 self._begun = True
@@ -221,7 +218,7 @@ class RecorderJob:
                     "recording.start_impossible", off_s=off_s, taken="our own clock"
                 )
         self._zero_ns = zero_ns
-        return self._recording_loop(writer, compositor, zero_ns=zero_ns, zero_utc=zero_utc)
+        return thread.recording_from(zero_ns, zero_utc, compositor=compositor, writer=writer)
 
     async def _prepare(self) -> str:
         """Find the file's name, and meanwhile the encoder to begin with."""
@@ -238,58 +235,11 @@ class RecorderJob:
         self._base_name = await self._context.api.filename(self._settings.call_id)
         await asyncio.to_thread(job_directory.create, self._settings, base_name=self._base_name)
 
-    async def _start_encoders(
-        self, thread: ThreadPoolExecutor, encoder: str
-    ) -> tuple[PictureSource, Mp4Writer]:
-        path = self._settings.directory / PART_NAME
-
-        def start() -> tuple[PictureSource, Mp4Writer]:
-            from jobs.recorder.framing import picture_source
-            from jobs.recorder.mp4 import Mp4Error, Mp4Writer
-
-            try:
-                writer = Mp4Writer(path, self._settings, encoder=encoder)
-            except Mp4Error as error:
-                raise StartFailed(str(error)) from error
-            return picture_source(self._settings, self._mishaps), writer
-
-        try:
-            async with asyncio.timeout(_ENCODER_TIMEOUT_S):
-                return await asyncio.get_running_loop().run_in_executor(thread, start)
-        except TimeoutError:
-            raise StartFailed(f"no encoder within {_ENCODER_TIMEOUT_S:g} s") from None
-
-    def _recording_loop(
-        self, writer: Mp4Writer, compositor: PictureSource, *, zero_ns: int, zero_utc: datetime
-    ) -> RecordingLoop:
-        from jobs.recorder.recording import Recording, RecordingLoop
-
-        loop = asyncio.get_running_loop()
-        recording = Recording(
-            writer,
-            compositor,
-            self._settings,
-            zero_ns=zero_ns,
-            zero_utc=zero_utc,
-            decoder=self._decoder,
-            mishaps=self._mishaps,
-        )
-        return RecordingLoop(
-            recording,
-            self._inbox,
-            interval_s=_STEP_S,
-            on_blocked=lambda track: _call_on(loop, track.request_key_frame),
-            on_figures=lambda figures: _call_on(
-                loop, lambda: self._context.metrics.update(figures)
-            ),
-        )
-
     async def _record(
-        self, presence: Presence, recording: RecordingLoop, thread: ThreadPoolExecutor
+        self, presence: Presence, recording: RecordingLoop, thread: RecordingThread
     ) -> None:
         """Record until the call is over, the job is asked to stop, or recording fails."""
-        loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(thread, recording.run)
+        running = thread.run(recording)
         over = asyncio.create_task(presence.until_over(), name="until-over")
         watch = watch_disk(self._settings.directory, reserve_bytes=RESERVE_BYTES)
         disk = asyncio.create_task(watch, name="disk")
@@ -301,7 +251,7 @@ class RecorderJob:
             recording.stop(self._stop_ns(presence))
         try:
             await asyncio.gather(over, disk, return_exceptions=True)
-            await self._until_written(running)
+            await thread.until_written(running)
             if not disk.cancelled() and (full := disk.exception()) is not None:
                 raise full
         except Interrupted:
@@ -322,15 +272,6 @@ class RecorderJob:
             # People should know that it is not recorded any more.
             text = plain_reason(error) if known else _UNEXPECTED
             await self._context.status.failed(f"the recording ended early: {text}")
-
-    async def _until_written(self, running: asyncio.Future[None]) -> None:
-        try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await asyncio.shield(running)
-        except TimeoutError:
-            # The thread may still be catching up: waiting longer loses nothing, giving up would.
-            self._context.log.warning("recording.stop_slow", limit_s=_STOP_TIMEOUT_S)
-            await self._context.unless_hurried(asyncio.shield(running))
 
     def _stop_ns(self, presence: Presence) -> int:
         now_ns = time.monotonic_ns()
@@ -364,9 +305,3 @@ class RecorderJob:
             await asyncio.to_thread(make_artifacts, self._settings, path)
             await asyncio.to_thread(manifest.seal, directory, "kept")
             await self._remove_files(keep=ARTIFACTS_DIR)
-
-
-def _call_on(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
-    """From the media thread; the loop may be gone already when a job is torn down."""
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(action)

@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Final
 
 from foundation.logs import get_logger
-from offloader.backends import cpu_priority
 from offloader.backends.base import Artifact, LaunchRequest, Observation, Phase, Rescued
-from offloader.backends.cgroup import GroupLimits, JobGroups, NotDelegated, claim
+from offloader.backends.cgroup import GroupLimits, JobGroups, claim
 from offloader.backends.cpu_priority import POST_CALL
 from offloader.backends.environment import deadline_variables, job_environment
 from offloader.backends.own_input import forget_input
@@ -36,6 +35,7 @@ from offloader.backends.process_files import (
     read_shim_file,
     remove_tree,
 )
+from offloader.backends.process_groups import take_groups
 from offloader.backends.process_launch import Launcher, is_worked_on
 from offloader.backends.process_observation import exited
 from offloader.backends.process_output import LogFollower, list_artifacts, read_artifact
@@ -321,35 +321,11 @@ class ProcessBackend:
         self._launcher.open_way()
         if not self._claimed:
             self._claimed = True
-            self._take_groups()
+            self._launcher.groups = take_groups(self._settings, self._claim_groups)
         for directory in self._settings.jobs_dir.iterdir():
             if JOB_ID.fullmatch(directory.name) and directory.is_dir():
                 found[directory.name] = process_workload(directory, _shim_in(directory))
         return found
-
-    def _take_groups(self) -> None:
-        """Once per process: control groups for jobs, and the limits of those that run already."""
-        limits = GroupLimits(
-            self._settings.memory_max_bytes, self._settings.cpus, self._settings.pids
-        )
-        try:
-            groups = self._claim_groups(limits)
-            groups.release_at_end()
-        except (NotDelegated, OSError) as error:
-            log.info("jobs.no_groups", reason=str(error))
-            return
-        self._launcher.groups = groups
-        log.info("jobs.groups", controllers=sorted(groups.controllers), removed=groups.sweep())
-        jobs_dir = self._settings.jobs_dir
-        for path in (*jobs_dir.glob("*/shim.json"), *jobs_dir.glob("*/salvage-*/shim.json")):
-            with contextlib.suppress(OSError, BackendError):
-                files = read_shim_file(path.parent)
-                if files is None or files.group is None or files.child is None:
-                    continue
-                if not files.child.alive:
-                    continue
-                nice = os.getpriority(os.PRIO_PROCESS, files.child.pid)
-                groups.restrict(files.group, cpu_priority.at_nice(files.job_type, nice))
 
     def _reap(self) -> None:
         for pid in tuple(self._own_shims):

@@ -15,7 +15,8 @@ from testbed.demo.show import JobProgress
 from testbed.demo.thread import Results
 from testbed.job_watch import JobProcess, log_events
 from testbed.polling import until
-from testbed.stack import Stack, read_line
+from testbed.servers import read_line
+from testbed.stack import Stack
 from testbed.truth import read_truth
 
 _WATCH_MOMENT_S: Final = 1.5

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from foundation.clock import Clock, SystemClock
 from foundation.logs import get_logger
 from offloader.backends.base import Artifact, LaunchRequest, Observation, Phase, Places, Rescued
+from offloader.backends.celery.access import Access
 from offloader.backends.celery.board import Launch, LaunchBoard
 from offloader.backends.celery.broker import Broker
 from offloader.backends.celery.doors import Connect, Doors
@@ -25,7 +26,7 @@ from offloader.backends.celery.reference import BACKEND, Reference
 from offloader.backends.celery.whereabouts import NotSaid, Whereabouts
 from offloader.backends.remote.client import DoorUnreachable, RemoteBackend, trusted
 from offloader.backends.remote.wire import is_door_key
-from offloader.errors import BackendError, FilesGone, FilesOutOfReach, LaunchFailed
+from offloader.errors import BackendError, FilesOutOfReach, LaunchFailed
 from offloader.models import JobType, Workload
 from offloader.settings import JobsSettings
 from offloader.store.secret_key import Cipher
@@ -72,6 +73,7 @@ class CeleryBackend:
             connect = partial(RemoteBackend, cipher=cipher, tls=self._trusted)
         self._doors = Doors(connect, self._members.heard)
         self._where = Whereabouts(self.board, self._members, self._doors, clock or SystemClock())
+        self._access = Access(self._members, self._where)
 
     def retune(self, jobs: JobsSettings) -> None:
         """Nothing of it: jobs are launched as each worker's own settings say."""
@@ -139,7 +141,7 @@ class CeleryBackend:
             return self._where.unreachable(reference, last, error)
 
     async def stop(self, workload: Workload, *, grace_s: float) -> None:
-        reference, local = await self._known(workload)
+        reference, local = await self._access.known(workload)
         door = self._where.door(reference)
         try:
             await door.backend.stop(local, grace_s=grace_s)
@@ -147,19 +149,21 @@ class CeleryBackend:
             door.changed()
 
     def logs(self, workload: Workload, *, tail_bytes: int | None = None) -> AsyncIterator[bytes]:
-        return self._stream(workload, lambda door, local: door.logs(local, tail_bytes=tail_bytes))
+        return self._access.stream(
+            workload, lambda door, local: door.logs(local, tail_bytes=tail_bytes)
+        )
 
     def follow(self, workload: Workload) -> AsyncIterator[bytes]:
-        return self._stream(workload, lambda door, local: door.follow(local))
+        return self._access.stream(workload, lambda door, local: door.follow(local))
 
     async def artifacts(self, workload: Workload) -> Sequence[Artifact]:
-        reference, local = await self._known(workload)
+        reference, local = await self._access.known(workload)
         return await self._where.door(reference).backend.artifacts(local)
 
     def read_artifact(
         self, workload: Workload, name: str, *, start: int = 0
     ) -> AsyncIterator[bytes]:
-        return self._stream(
+        return self._access.stream(
             workload, lambda door, local: door.read_artifact(local, name, start=start)
         )
 
@@ -185,14 +189,14 @@ class CeleryBackend:
         self._where.forget(reference.job_id)
 
     async def erase(self, workload: Workload) -> None:
-        reference, local = await self._known(workload)
+        reference, local = await self._access.known(workload)
         await self._where.sound(reference, local)
         await self._where.door(reference).backend.erase(local)
 
     async def salvage(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
     ) -> Workload:
-        return await self._on_files(
+        return await self._access.begin_on_files(
             workload,
             lambda door, local: door.salvage(local, job_type=job_type, variables=variables),
         )
@@ -200,7 +204,7 @@ class CeleryBackend:
     async def retranscribe(
         self, workload: Workload, *, job_type: JobType, variables: Mapping[str, str]
     ) -> Workload:
-        return await self._on_files(
+        return await self._access.begin_on_files(
             workload,
             lambda door, local: door.retranscribe(local, job_type=job_type, variables=variables),
         )
@@ -236,7 +240,7 @@ class CeleryBackend:
         return Rescued(here.workload(), here.with_local(made.attempt).workload())
 
     async def lower(self, workload: Workload) -> None:
-        reference, local = await self._known(workload)
+        reference, local = await self._access.known(workload)
         await self._where.door(reference).backend.lower(local)
 
     async def place(self) -> str:
@@ -312,51 +316,3 @@ class CeleryBackend:
 
     def _remote(self, url: str) -> RemoteBackend:
         return self._doors.at(url).backend
-
-    async def _known(self, workload: Workload) -> tuple[Reference, Workload]:
-        """Raises BackendError: the worker has not told yet what it calls the job."""
-        self._members.begin()
-        reference = Reference.of(workload)
-        local = await self._where.local(reference)
-        if local is None:
-            raise BackendError(f"worker {reference.worker} is just launching it")
-        return reference, local
-
-    async def _stream(
-        self, workload: Workload, read: Callable[[RemoteBackend, Workload], AsyncIterator[bytes]]
-    ) -> AsyncIterator[bytes]:
-        reference, local = await self._known(workload)
-        door = self._where.door(reference)
-        chunks = read(door.backend, local)
-        door.streams += 1
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            door.streams -= 1
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()  # ends the request, also when nobody wants the rest
-
-    async def _on_files(
-        self, workload: Workload, begin: Callable[[RemoteBackend, Workload], Awaitable[Workload]]
-    ) -> Workload:
-        """Start something on what an ended workload left.
-
-        Raises:
-            FilesGone: its worker is lost.
-            DoorUnreachable: its worker is away for a moment, as far as one can tell.
-        """
-        try:
-            reference, local = await self._known(workload)
-            door = self._where.door(reference)
-            await self._where.sound(reference, local)
-            try:
-                made = await begin(door.backend, local)
-            finally:
-                door.changed()
-        except DoorUnreachable as error:
-            await self._members.watched()
-            if not self._where.is_lost(Reference.of(workload)):
-                raise
-            raise FilesGone(str(error)) from error
-        return reference.with_local(made).workload()

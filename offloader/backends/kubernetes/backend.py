@@ -18,21 +18,14 @@ from typing import Any, Final
 from foundation.clock import Clock, SystemClock
 from foundation.logs import get_logger
 from offloader.backends.base import Artifact, LaunchRequest, Observation, Phase, Rescued
-from offloader.backends.environment import (
-    check_lengths,
-    deadline_variables,
-    job_environment,
-)
+from offloader.backends.environment import deadline_variables, job_environment
 from offloader.backends.kubernetes.api import JOBS, KubernetesApi
 from offloader.backends.kubernetes.files import JobFolders, in_threads
-from offloader.backends.kubernetes.launching import delete_job, launch
+from offloader.backends.kubernetes.job_logs import JobLogs
+from offloader.backends.kubernetes.launching import Launcher, delete_job
 from offloader.backends.kubernetes.log_keeper import LogKeeper
-from offloader.backends.kubernetes.manifest import DATA_DIR, ca_path
-from offloader.backends.kubernetes.observation import (
-    has_begun,
-    parse_time,
-    told_to_stop,
-)
+from offloader.backends.kubernetes.manifest import DATA_DIR
+from offloader.backends.kubernetes.observation import parse_time, told_to_stop
 from offloader.backends.kubernetes.options import (
     BACKEND,
     STOPPED,
@@ -41,13 +34,11 @@ from offloader.backends.kubernetes.options import (
 )
 from offloader.backends.kubernetes.prepull import prepull
 from offloader.backends.kubernetes.view import ClusterView
-from offloader.backends.process_files import read_log
-from offloader.backends.process_output import LogFollower, list_artifacts, read_artifact
+from offloader.backends.process_output import list_artifacts, read_artifact
 from offloader.errors import BackendError, FilesGone, LaunchFailed, WorkloadBusy
 from offloader.models import JobType, Workload
 from offloader.settings import JobsSettings
 
-_FOLLOW_EVERY_S: Final = 0.5
 _CLEARLY_SOONER_S: Final = 1.0
 _USABLE_LIMIT_S: Final = 2.0
 
@@ -75,6 +66,8 @@ class KubernetesBackend:
         self._folders = JobFolders(options)
         self._view = ClusterView(self._api, options, clock or SystemClock())
         self._keeper = LogKeeper(self._api, max_bytes=settings.log_max_bytes, pod_of=self._view.pod)
+        self._logs = JobLogs(keeper=self._keeper, folders=self._folders, view=self._view)
+        self._launcher = Launcher(self._api, options, folders=self._folders, view=self._view)
 
     def retune(self, jobs: JobsSettings) -> None:
         """From now on, jobs are launched by these."""
@@ -101,7 +94,7 @@ class KubernetesBackend:
             max_duration_s=request.max_duration_s, stop_grace_s=self._options.stop_grace_s
         )
         variables = {**environment.variables, **request.added, **deadline}
-        await self._launch(reference, variables, max_duration_s=request.max_duration_s)
+        await self._launcher.launch(reference, variables, max_duration_s=request.max_duration_s)
         return reference.workload()
 
     async def poll(self, workload: Workload) -> Observation:
@@ -112,7 +105,7 @@ class KubernetesBackend:
             left = await self._folders.left(reference)
             return Observation(Phase.LOST, detail="its Job is gone", unpublished=left)
         await self._view.make_sure(job)
-        self._keep_log(reference)
+        self._logs.keep(reference)
         seen = self._view.seen(job)
         if seen.phase not in (Phase.EXITED, Phase.LOST):
             return seen
@@ -133,7 +126,7 @@ class KubernetesBackend:
         job = await self._view.job(reference.name)
         if job is None or self._view.has_ended(job):
             return
-        self._keep_log(reference)
+        self._logs.keep(reference)
         pod = self._view.pod(reference.name)
         if not told_to_stop(job):
             marks: dict[str, Any] = {
@@ -157,24 +150,16 @@ class KubernetesBackend:
     async def logs(
         self, workload: Workload, *, tail_bytes: int | None = None
     ) -> AsyncIterator[bytes]:
-        reference = Reference.of(workload)
-        await self._catch_up(reference)
-        chunks = read_log(self._folders.of(reference.name), tail_bytes=tail_bytes)
-        async for chunk in in_threads(chunks):
+        async for chunk in self._logs.read(Reference.of(workload), tail_bytes=tail_bytes):
             yield chunk
 
     async def follow(self, workload: Workload) -> AsyncIterator[bytes]:
+        async def is_running() -> bool:
+            return (await self.poll(workload)).phase in (Phase.STARTING, Phase.RUNNING)
+
         reference = Reference.of(workload)
-        follower = LogFollower(self._folders.of(reference.name))
-        while True:
-            running = (await self.poll(workload)).phase in (Phase.STARTING, Phase.RUNNING)
-            if not running:
-                await self._catch_up(reference)
-            while chunk := await asyncio.to_thread(follower.read):
-                yield chunk
-            if not running:
-                return
-            await asyncio.sleep(_FOLLOW_EVERY_S)
+        async for chunk in self._logs.follow(reference, is_running=is_running):
+            yield chunk
 
     async def artifacts(self, workload: Workload) -> Sequence[Artifact]:
         return await asyncio.to_thread(list_artifacts, self._folders.data(Reference.of(workload)))
@@ -220,7 +205,7 @@ class KubernetesBackend:
             await self._folders.erase(reference)
             return
         for each, job in found:
-            await self._catch_up(each)
+            await self._logs.catch_up(each)
             await delete_job(self._api, job)
             self._view.forget(each.name)
 
@@ -323,61 +308,13 @@ class KubernetesBackend:
         image = job.image or self._options.images.image("", job_type)
         file = job.file if job.image else self._options.gives_file(image)
         attempt = Reference(job.job_id, job.job_type, image, salvage=number, file=file)
-        await self._launch(attempt, variables, command=command)
+        await self._launcher.launch(attempt, variables, command=command)
         for earlier in attempts:
             try:
                 await self.remove(earlier.workload())
             except BackendError as error:  # with the next one, or with the job
                 log.warning("job.attempt_not_removed", job=earlier.name, error=str(error))
         return attempt.workload()
-
-    async def _launch(
-        self,
-        reference: Reference,
-        given: Mapping[str, str],
-        *,
-        max_duration_s: int = 0,
-        command: Sequence[str] = (),
-    ) -> None:
-        options = self._options
-        has_map = options.kubernetes.ca_config_map is not None
-        ca = None if has_map else await asyncio.to_thread(options.surroundings.read_ca)
-        path = ca_path(options, has_ca=ca is not None)
-        variables = options.surroundings.variables(given, ca_path=path)
-        if options.restricted:  # an image of ours
-            variables |= options.surroundings.copies(kept=bool(options.kubernetes.claim))
-            variables |= options.surroundings.tracing()
-        check_lengths(variables)
-        site_url = variables.get("SITE_URL", "")
-        own_network = not options.has_host_network(reference.job_type)
-        if own_network and options.surroundings.means_the_job_itself(site_url):
-            raise LaunchFailed(
-                f"the site URL {site_url} means the job's own pod: name a URL that pods reach with "
-                f'jobs.site_url_overrides = {{"{site_url}" = "http://…"}}'
-            )
-        await self._view.watched()
-        if not reference.salvage and self._view.known_job(reference.name) is not None:
-            raise LaunchFailed(f"{reference.name} is there already")
-        fresh = False
-        if self._folders.hold_files and not reference.salvage:
-            fresh = await self._folders.make(reference.job_name)
-        owning = self._view.known_job(reference.job_name) if reference.salvage else None
-        try:
-            job = await launch(
-                self._api,
-                reference,
-                options=options,
-                variables=variables,
-                ca=ca,
-                max_duration_s=max_duration_s,
-                command=command,
-                owner_uid=owning["metadata"]["uid"] if owning is not None else "",
-            )
-        except BaseException:
-            if fresh:
-                await self._folders.remove(reference.job_name)
-            raise
-        self._view.took(job)
 
     async def _attempts(self, job: Reference) -> list[Reference]:
         """Salvages and retranscriptions of a job, also those of which only the log is left."""
@@ -386,19 +323,3 @@ class KubernetesBackend:
             if attempt.salvage and attempt.job_id == job.job_id:
                 found[attempt.name] = attempt
         return list(found.values())
-
-    def _keep_log(self, reference: Reference) -> None:
-        pod = self._view.pod(reference.name)
-        if pod is not None and has_begun(pod):
-            self._keeper.keep(reference.name, self._folders.of(reference.name))
-
-    async def _catch_up(self, reference: Reference) -> None:
-        """Before its log is read: whoever keeps it is at work, and of an ended job it is complete."""
-        try:
-            await self._view.watched()
-        except BackendError:
-            return  # what is kept can be read all the same
-        self._keep_log(reference)
-        job = self._view.known_job(reference.name)
-        if job is not None and self._view.has_ended(job):
-            await self._keeper.complete(reference.name)

@@ -1,4 +1,4 @@
-"""Makes and removes the objects of a job."""
+"""What a job's pod is told, and the objects that make it; also removes them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,91 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from foundation.logs import get_logger
+from offloader.backends.environment import check_lengths
 from offloader.backends.kubernetes.api import JOBS, SECRETS, ApiError, KubernetesApi
-from offloader.backends.kubernetes.manifest import job_manifest, secret_manifests
+from offloader.backends.kubernetes.files import JobFolders
+from offloader.backends.kubernetes.manifest import ca_path, job_manifest, secret_manifests
 from offloader.backends.kubernetes.options import LAUNCH, KubernetesOptions, Reference
+from offloader.backends.kubernetes.view import ClusterView
 from offloader.errors import BackendError, LaunchFailed, WorkloadBusy
 
 _CONFLICT_PAUSES_S: Final = (0.0, 0.2, 0.5, 1.0)
 
 log = get_logger()
+
+
+class Launcher:
+    """Launches jobs, and further attempts on their files, with their folders."""
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        options: KubernetesOptions,
+        *,
+        folders: JobFolders,
+        view: ClusterView,
+    ) -> None:
+        self._api = api
+        self._options = options
+        self._folders = folders
+        self._view = view
+
+    async def launch(
+        self,
+        reference: Reference,
+        given: Mapping[str, str],
+        *,
+        max_duration_s: int = 0,
+        command: Sequence[str] = (),
+    ) -> None:
+        """`given`: the job's own variables; the surroundings' come to them. `command`: instead of the image's
+        own work. Raises as `launch` below."""
+        options = self._options
+        has_map = options.kubernetes.ca_config_map is not None
+        ca = None if has_map else await asyncio.to_thread(options.surroundings.read_ca)
+        variables = self._variables(reference, given, path=ca_path(options, has_ca=ca is not None))
+        await self._view.watched()
+        if not reference.salvage and self._view.known_job(reference.name) is not None:
+            raise LaunchFailed(f"{reference.name} is there already")
+        fresh = False
+        if self._folders.hold_files and not reference.salvage:
+            fresh = await self._folders.make(reference.job_name)
+        owning = self._view.known_job(reference.job_name) if reference.salvage else None
+        try:
+            job = await launch(
+                self._api,
+                reference,
+                options=options,
+                variables=variables,
+                ca=ca,
+                max_duration_s=max_duration_s,
+                command=command,
+                owner_uid=owning["metadata"]["uid"] if owning is not None else "",
+            )
+        except BaseException:
+            if fresh:
+                await self._folders.remove(reference.job_name)
+            raise
+        self._view.took(job)
+
+    def _variables(
+        self, reference: Reference, given: Mapping[str, str], *, path: str | None
+    ) -> Mapping[str, str]:
+        """All that its pod is told; `path`: of the CA there."""
+        options = self._options
+        variables = options.surroundings.variables(given, ca_path=path)
+        if options.restricted:  # an image of ours
+            variables |= options.surroundings.copies(kept=bool(options.kubernetes.claim))
+            variables |= options.surroundings.tracing()
+        check_lengths(variables)
+        site_url = variables.get("SITE_URL", "")
+        own_network = not options.has_host_network(reference.job_type)
+        if own_network and options.surroundings.means_the_job_itself(site_url):
+            raise LaunchFailed(
+                f"the site URL {site_url} means the job's own pod: name a URL that pods reach with "
+                f'jobs.site_url_overrides = {{"{site_url}" = "http://…"}}'
+            )
+        return variables
 
 
 async def launch(

@@ -8,28 +8,19 @@ the same claim read. After a restart of the service the following goes on where 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import json
-import os
-import re
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from foundation.logs import get_logger
 from offloader.backends.kubernetes.api import PODS, ApiError, KubernetesApi
+from offloader.backends.kubernetes.kept_log import COMPLETE, LogFile
+from offloader.backends.kubernetes.log_lines import Lines
 from offloader.backends.kubernetes.observation import has_ended
 from offloader.backends.kubernetes.options import CONTAINER
-from offloader.backends.process_files import log_numbers
-from offloader.backends.shim.capped_log import CappedLog
 from offloader.errors import BackendError
 
-_COMPLETE: Final = "log.complete"
-_POSITION: Final = "log.position"
-_LOCK: Final = "log.lock"
 _MOST_FOLLOWED: Final = 1500
 """Each takes a connection, of which launches and stops need some too. The others' logs are read when they
 end."""
@@ -41,12 +32,6 @@ _WHILE_KEPT_S: Final = 10.0
 _UNTIL_KEPT_S: Final = 0.5
 """Between two looks whether another replica has all of an ended job's log, or has ended itself."""
 _PAUSES_S: Final = (0.1, 0.3, 1.0, 3.0)
-_TIME_BYTES: Final = 64
-_TIME: Final = re.compile(
-    r"(?P<whole>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d:\d\d)",
-    re.ASCII,
-)
-_ALL_OF_IT: Final = 1 << 62
 
 log = get_logger()
 
@@ -130,9 +115,7 @@ class LogKeeper:
         self._not_before_s[name] = asyncio.get_running_loop().time() + pause_s
 
     async def _keep(self, name: str, directory: Path) -> None:
-        opening = asyncio.create_task(
-            asyncio.to_thread(_LogFile.opened, directory, self._max_bytes)
-        )
+        opening = asyncio.create_task(asyncio.to_thread(LogFile.opened, directory, self._max_bytes))
         try:
             log_file = await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -143,7 +126,7 @@ class LogKeeper:
             self._pause(name, _AFTER_ERROR_S)
             return
         if log_file is None:
-            if await asyncio.to_thread((directory / _COMPLETE).exists):
+            if await asyncio.to_thread((directory / COMPLETE).exists):
                 self._elsewhere.discard(name)
                 self._complete.add(name)
             else:
@@ -156,7 +139,7 @@ class LogKeeper:
         finally:
             log_file.close()
 
-    async def _follow(self, name: str, log_file: _LogFile) -> None:
+    async def _follow(self, name: str, log_file: LogFile) -> None:
         failures = 0
         while (pod := self._pod_of(name)) is not None:
             ended = has_ended(pod)
@@ -175,12 +158,12 @@ class LogKeeper:
         await _finished(asyncio.to_thread(log_file.finish))
         self._complete.add(name)
 
-    async def _read(self, pod: str, log_file: _LogFile) -> bool:
+    async def _read(self, pod: str, log_file: LogFile) -> bool:
         """Follow until the answer ends; whether anything came."""
         query = {"container": CONTAINER, "follow": "true", "timestamps": "true"}
         if log_file.position.since:
             query["sinceTime"] = log_file.position.since
-        reader = _Lines(log_file.position)
+        reader = Lines(log_file.position)
         new = False
         async with self._api.stream(f"{PODS}/{pod}/log", query=query, idle_s=_IDLE_S) as chunks:
             async for chunk in chunks:
@@ -201,153 +184,8 @@ async def _finished(work: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-@dataclass(slots=True)
-class _Position:
-    """How far a log was read: time of the last line that was begun (see `_in_utc`), how many lines of that
-    very time were, and how many bytes of the last one."""
-
-    time: str = ""
-    lines: int = 0
-    line_bytes: int = 0
-
-    @property
-    def since(self) -> str:
-        """In whole seconds, as the API takes it; lines known already come again."""
-        return f"{self.time.partition('.')[0]}Z" if self.time else ""
-
-
-class _Lines:
-    """Takes the times from the lines, and leaves out what was read before."""
-
-    def __init__(self, position: _Position) -> None:
-        self._position = position
-        self._before = _Position(position.time, position.lines, position.line_bytes)
-        self._same = 0
-        """Lines of the old position's time that came again."""
-        self._time = bytearray()
-        self._in_text = False
-        self._skip_bytes = 0
-
-    def feed(self, chunk: bytes) -> bytes:
-        """The new text in `chunk`."""
-        out = bytearray()
-        place = 0
-        while place < len(chunk):
-            if not self._in_text:
-                end = chunk.find(b" ", place)
-                self._time += chunk[place:end] if end >= 0 else chunk[place:]
-                if len(self._time) > _TIME_BYTES:
-                    raise ApiError("the Kubernetes API sent a log line without a time")
-                if end < 0:
-                    break
-                place = end + 1
-                self._skip_bytes = self._begin(_in_utc(self._time.decode("ascii", "replace")))
-                self._in_text = True
-                self._time.clear()
-                continue
-            end = chunk.find(b"\n", place) + 1
-            part = chunk[place : end or len(chunk)]
-            skipped = min(self._skip_bytes, len(part))
-            self._skip_bytes -= skipped
-            out += part[skipped:]
-            self._position.line_bytes += len(part) - skipped
-            self._in_text = not end
-            place += len(part)
-        return bytes(out)
-
-    def _begin(self, time: str) -> int:
-        """A line begins; how many of its bytes were read before."""
-        old, now = self._before, self._position
-        if old.time:
-            if time < old.time:
-                return _ALL_OF_IT
-            if time == old.time:
-                self._same += 1
-                if self._same < old.lines:
-                    return _ALL_OF_IT
-                if self._same == old.lines:
-                    return old.line_bytes
-        now.lines = now.lines + 1 if time == now.time else 1
-        now.time, now.line_bytes = time, 0
-        return 0
-
-
-class _LogFile:
-    """The files of one log, and the lock on them. Blocks."""
-
-    def __init__(self, directory: Path, lock: int, capped: CappedLog, position: _Position) -> None:
-        self._directory = directory
-        self._lock = lock
-        self._capped = capped
-        self.position = position
-
-    @classmethod
-    def opened(cls, directory: Path, max_bytes: int) -> _LogFile | None:
-        """To go on, or to begin; None: it is kept by another process, or complete."""
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            return None
-        if (directory / _COMPLETE).exists():
-            os.close(lock)
-            return None
-        position = _read_position(directory)
-        begun = position is not None and (directory / "job.log").exists()
-        newest = max(log_numbers(directory), default=0) if begun else -1
-        capped = CappedLog(max_bytes, str(directory), continued_at=newest)
-        return cls(directory, lock, capped, position or _Position())
-
-    def write(self, text: bytes) -> None:
-        """Append, and remember how far it came."""
-        self._capped.write(text)
-        at = self.position
-        document = json.dumps({"time": at.time, "lines": at.lines, "line_bytes": at.line_bytes})
-        self._put(_POSITION, document)
-
-    def finish(self) -> None:
-        """There is no more."""
-        self._put(_COMPLETE, "")
-
-    def close(self) -> None:
-        self._capped.close()
-        os.close(self._lock)
-
-    def _put(self, name: str, text: str) -> None:
-        with suppress(OSError):  # a full disk costs log lines, never the job
-            path = self._directory / f"{name}.new"
-            path.write_text(text, encoding="ascii")
-            path.replace(self._directory / name)
-
-
-def _close(opening: asyncio.Task[_LogFile | None]) -> None:
+def _close(opening: asyncio.Task[LogFile | None]) -> None:
     if opening.cancelled() or opening.exception() is not None:
         return
     if (log_file := opening.result()) is not None:
         log_file.close()
-
-
-def _read_position(directory: Path) -> _Position | None:
-    try:
-        document = json.loads((directory / _POSITION).read_text(encoding="ascii"))
-        time = str(document["time"])
-        time = _in_utc(time) if time else ""
-        return _Position(time, int(document["lines"]), int(document["line_bytes"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, BackendError):
-        return None
-
-
-def _in_utc(time: str) -> str:
-    """RFC 3339 as nodes write it, by their own time zones, fractions of any length or none: as texts of one
-    length and zone, which sort by time. Raises ApiError: it is no time."""
-    match = _TIME.fullmatch(time)
-    try:
-        if match is None:
-            raise ValueError(time)
-        whole = datetime.fromisoformat(match["whole"] + match["zone"].replace("Z", "+00:00"))
-    except ValueError as error:
-        raise ApiError("the Kubernetes API sent a log line without a time") from error
-    fraction = (match["fraction"] or "")[:9].ljust(9, "0")
-    return f"{whole.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{fraction}"

@@ -10,14 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callclient.receive.av1 import (
-    Av1Depacketizer,
-    Av1Error,
-    read_leb128,
-    split_elements,
-    write_leb128,
-)
+from callclient.receive.av1 import Av1Error, read_leb128, split_elements, write_leb128
 from callclient.receive.decoders import can_decode
+from callclient.receive.depacketize import Depacketizer, depacketizer_for
 from callclient.receive.frames import Assembled
 from callclient.receive.jitter import BufferedPacket
 from callclient.receive.tracks import Codec, TrackStatistics
@@ -101,15 +96,15 @@ def units(engine_missing: Callable[[str, str], None]) -> list[bytes]:
 
 
 @pytest.fixture
-def depacketizer() -> Av1Depacketizer:
-    return Av1Depacketizer(TrackStatistics())
+def depacketizer() -> Depacketizer:
+    return depacketizer_for(Codec.AV1, TrackStatistics())
 
 
 Feed = Callable[..., list[Assembled]]
 
 
 @pytest.fixture
-def feed(depacketizer: Av1Depacketizer) -> Feed:
+def feed(depacketizer: Depacketizer) -> Feed:
     def give(payloads: list[bytes], *, timestamp: int = 0, lost: int = 0) -> list[Assembled]:
         frames = []
         for index, payload in enumerate(payloads):
@@ -218,6 +213,6 @@ def test_lengths_are_read_as_they_are_written(value: int) -> None:
 def test_nothing_that_comes_over_the_wire_raises(
     packets: list[tuple[bytes, int, bool, int]],
 ) -> None:
-    depacketizer = Av1Depacketizer(TrackStatistics())
+    depacketizer = depacketizer_for(Codec.AV1, TrackStatistics())
     for payload, timestamp, marker, lost in packets:
         depacketizer.push(packet(payload, timestamp=timestamp, marker=marker, lost=lost))

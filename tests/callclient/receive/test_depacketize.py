@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callclient.receive.depacketize import OpusDepacketizer, Vp8Depacketizer
+from callclient.receive.depacketize import Depacketizer, OpusDepacketizer, depacketizer_for
 from callclient.receive.frames import Assembled
 from callclient.receive.jitter import BufferedPacket
-from callclient.receive.tracks import TrackStatistics
+from callclient.receive.tracks import Codec, TrackStatistics
 from rtc import vp8
 from rtc.rtp import RtpHeader
 
@@ -32,7 +32,7 @@ def picture(number: int, *, key: bool, size: int = 3000) -> tuple[bytes, list[Bu
     ]
 
 
-def feed(depacketizer: Vp8Depacketizer, packets: list[BufferedPacket]) -> list[Assembled]:
+def feed(depacketizer: Depacketizer, packets: list[BufferedPacket]) -> list[Assembled]:
     frames = [depacketizer.push(p) for p in packets]
     return [frame for frame in frames if frame is not None]
 
@@ -44,7 +44,7 @@ def statistics() -> TrackStatistics:
 
 def test_a_picture_is_put_together_from_its_packets(statistics: TrackStatistics) -> None:
     frame, packets = picture(1, key=True)
-    [result] = feed(Vp8Depacketizer(statistics), packets)
+    [result] = feed(depacketizer_for(Codec.VP8, statistics), packets)
     assert result.payload == frame
     assert result.keyframe
     assert statistics.packets_dropped == {}
@@ -53,7 +53,7 @@ def test_a_picture_is_put_together_from_its_packets(statistics: TrackStatistics)
 def test_a_picture_with_a_hole_is_dropped_and_the_next_one_tells_of_the_loss(
     statistics: TrackStatistics,
 ) -> None:
-    depacketizer = Vp8Depacketizer(statistics)
+    depacketizer = depacketizer_for(Codec.VP8, statistics)
     _, broken = picture(1, key=True)
     whole, packets = picture(2, key=False)
     damaged = [broken[0], packet(broken[2].payload, timestamp=9000, marker=True, lost_before=1)]
@@ -68,7 +68,7 @@ def test_a_picture_with_a_hole_is_dropped_and_the_next_one_tells_of_the_loss(
 def test_a_picture_without_its_end_does_not_leak_into_the_next(
     statistics: TrackStatistics,
 ) -> None:
-    depacketizer = Vp8Depacketizer(statistics)
+    depacketizer = depacketizer_for(Codec.VP8, statistics)
     _, first = picture(1, key=True)
     whole, second = picture(2, key=True)
     assert feed(depacketizer, first[:-1]) == []
@@ -80,17 +80,27 @@ def test_a_picture_without_its_end_does_not_leak_into_the_next(
 def test_payloads_that_are_broken_or_hold_nothing_are_loss_and_no_crash(
     statistics: TrackStatistics, payload: bytes
 ) -> None:
-    depacketizer = Vp8Depacketizer(statistics)
+    depacketizer = depacketizer_for(Codec.VP8, statistics)
     assert depacketizer.push(packet(payload)) is None
     [result] = feed(depacketizer, picture(3, key=True)[1])
     assert result.lost == 1
     assert statistics.packets_dropped == {"malformed": 1}
 
 
+def test_a_broken_packet_takes_its_picture_with_it(statistics: TrackStatistics) -> None:
+    depacketizer = depacketizer_for(Codec.VP8, statistics)
+    _, [first, second, *_] = picture(1, key=True)
+    damaged = [first, second, packet(b"\x90", timestamp=9000, marker=True)]
+    assert feed(depacketizer, damaged) == []
+    assert statistics.packets_dropped == {"malformed": 3}
+    [result] = feed(depacketizer, picture(2, key=True)[1])
+    assert result.lost == 1
+
+
 def test_padding_with_which_senders_probe_the_network_is_no_loss(
     statistics: TrackStatistics,
 ) -> None:
-    depacketizer = Vp8Depacketizer(statistics)
+    depacketizer = depacketizer_for(Codec.VP8, statistics)
     feed(depacketizer, picture(1, key=True)[1])
     assert depacketizer.push(packet(b"", timestamp=9000)) is None
     [result] = feed(depacketizer, picture(2, key=False)[1])
@@ -134,9 +144,7 @@ def test_silence_in_which_nothing_was_sent_is_not_concealed(
 def test_nothing_that_comes_over_the_wire_raises(
     packets: list[tuple[bytes, int, bool, int]],
 ) -> None:
-    for depacketizer in (
-        Vp8Depacketizer(TrackStatistics()),
-        OpusDepacketizer(TrackStatistics()),
-    ):
+    for codec in (Codec.VP8, Codec.OPUS):
+        depacketizer = depacketizer_for(codec, TrackStatistics())
         for payload, timestamp, marker, lost in packets:
             depacketizer.push(packet(payload, timestamp=timestamp, marker=marker, lost_before=lost))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -198,7 +197,7 @@ async def test_a_stop_before_the_recording_s_first_moment_leaves_nothing_to_publ
 async def test_a_disk_that_fails_while_the_end_is_slow_costs_only_what_comes_after(
     peer, api, context, settings, monkeypatch
 ) -> None:
-    monkeypatch.setattr(job_module, "_STOP_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("jobs.recorder.recording_thread._STOP_TIMEOUT_S", 0.01)
     finish = Recording.finish
 
     def fail_at_the_end(recording: Recording, stop_ns: int) -> None:
@@ -230,16 +229,6 @@ async def test_a_refused_join_is_a_failed_start_with_its_reason(
     with pytest.raises(StartFailed, match="call is full"):
         await RecorderJob(context, settings, peer=peer).run()
     assert not settings.directory.exists()
-
-
-@pytest.mark.documents("an-encoder-that-does-not-start")
-async def test_encoders_that_do_not_come_up_are_a_failed_start(
-    context, settings, monkeypatch, documented
-) -> None:
-    monkeypatch.setattr(job_module, "_ENCODER_TIMEOUT_S", 0)
-    with ThreadPoolExecutor(1) as thread, pytest.raises(StartFailed) as late:
-        await RecorderJob(context, settings)._start_encoders(thread, "libx264")
-    documented("an-encoder-that-does-not-start", str(late.value))
 
 
 @pytest.mark.documents("not-in-the-call-in-time")

@@ -19,7 +19,7 @@ from testbed.ports import Ports, PortTaken
 from testbed.processes import ProcessDied, StartFailed
 from testbed.rtcd_double.control import create_double_app
 from testbed.rtcd_double.server import DoubleServer
-from testbed.stack import Stack, read_line
+from testbed.stack import Stack
 from testbed.stack_settings import StackSettings
 
 
@@ -34,12 +34,7 @@ class StackOfTalkers(Stack):
         self.settings.jobs_dir.mkdir(parents=True)
 
     async def start_python(self, name: str, code: str) -> int:
-        process = await self._family.start(
-            [sys.executable, "-c", code],
-            environment=dict(os.environ),
-            log=self.log_of(name),
-        )
-        self._servers[name] = process
+        process = await self._servers.start(name, [sys.executable, "-c", code], {})
         return process.pid
 
 
@@ -113,7 +108,7 @@ async def test_another_sfu_takes_the_bundled_ones_place(
             stack.sample()
             assert {figure.name for figure in stack.figures()} == {"offloader", "plugin"}
             assert len(double.plugins) == 1
-            lines = [command_line(process.pid) for process in stack._servers.values()]
+            lines = [command_line(process.pid) for process in stack._servers._needed.values()]
     assert told["SFU"] == f"http://127.0.0.1:{unused_tcp_port}, not ours"
     assert not any(key in line for line in lines), "everybody can read command lines"
     assert not any(key in log.read_text() for log in settings.log_dir.iterdir())
@@ -150,24 +145,30 @@ async def test_a_stand_in_that_dies_before_it_is_ready_is_a_failed_start(tmp_pat
             pytest.fail("should not have started")
 
 
-@pytest.mark.documents(
-    "something-of-the-demo-does-not-start", "something-of-the-demo-does-not-start/3"
-)
-async def test_the_death_of_a_server_is_told_with_its_log(
-    tmp_path: Path, documented: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.documents("something-of-the-demo-does-not-start/3")
+async def test_the_death_of_a_server_is_told_with_its_log(tmp_path: Path, documented: Any) -> None:
     stack = StackOfTalkers(_settings(tmp_path))
     async with stack:
         pid = await stack.start_python("sfu", SLEEP)
         await stack.start_python("offloader", SLEEP)
-        monkeypatch.setattr("testbed.stack._READY_TIMEOUT_S", 0.01)
-        with pytest.raises(StartFailed) as silent:
-            await stack._answers("sfu", "http://127.0.0.1:9/version")
-        documented("something-of-the-demo-does-not-start", str(silent.value))
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(ProcessDied) as died:
             await stack.watch()
         documented("something-of-the-demo-does-not-start/3", str(died.value))
+    assert stack.left_over() == {}
+
+
+async def test_nothing_is_left_of_a_start_that_fails(tmp_path: Path) -> None:
+    class Broken(StackOfTalkers):
+        async def _start(self) -> None:
+            await super()._start()
+            await self.start_python("sfu", SLEEP)
+            raise StartFailed("no")
+
+    stack = Broken(_settings(tmp_path))
+    with pytest.raises(StartFailed):
+        async with stack:
+            pytest.fail("should not have started")
     assert stack.left_over() == {}
 
 
@@ -192,28 +193,3 @@ async def test_a_released_process_may_end(tmp_path: Path) -> None:
         assert [figure.name for figure in stack.figures()] == ["bots"]
         assert stack.figures()[0].peak_rss_bytes > 0
     assert stack.left_over() == {}
-
-
-@pytest.mark.documents("something-of-the-demo-does-not-start/2")
-async def test_a_server_that_ends_at_once_is_a_failed_start(
-    tmp_path: Path, documented: Any
-) -> None:
-    class Broken(StackOfTalkers):
-        async def _start(self) -> None:
-            await super()._start()
-            await self.start_python("sfu", "raise SystemExit(3)")
-            await self._answers("sfu", "http://127.0.0.1:9/version")
-
-    stack = Broken(_settings(tmp_path))
-    with pytest.raises(StartFailed) as failed:
-        async with stack:
-            pytest.fail("should not have started")
-    documented("something-of-the-demo-does-not-start/2", str(failed.value))
-    assert stack.left_over() == {}
-
-
-@pytest.mark.parametrize(
-    ("line", "record"), [(b'{"event":"x"}\n', {"event": "x"}), (b"oops\n", None), (b"[1]\n", None)]
-)
-def test_lines_that_are_no_object_are_passed_over(line: bytes, record: object) -> None:
-    assert read_line(line) == record

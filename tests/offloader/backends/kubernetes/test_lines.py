@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offloader.backends.kubernetes.log_keeper import _finished, _Lines, _Position
+from offloader.backends.kubernetes.log_keeper import _finished
+from offloader.backends.kubernetes.log_lines import Lines, Position
 from offloader.errors import BackendError
 
 TIMES = ["00:00", "00:00.1", "00:00.100000001", "00:00.2", "00:01.000000001"]
@@ -38,7 +39,7 @@ def test_a_log_cut_anywhere_and_read_again_is_whole_once_whatever_the_nodes_zone
     lines, zone, data
 ) -> None:
     sent, expected = written(lines, zone)
-    position, got = _Position(), b""
+    position, got = Position(), b""
     for attempt in range(4):
         begins = first_byte_of(position.since, sent, zone)
         ends = data.draw(st.integers(begins, len(sent))) if attempt < 3 else len(sent)
@@ -56,8 +57,8 @@ def first_byte_of(since: str, sent: bytes, zone: str) -> int:
     return sum(len(line) for line in list(io.BytesIO(sent))[:early])
 
 
-def fed(position: _Position, content: bytes, data) -> bytes:
-    reader, got = _Lines(position), b""
+def fed(position: Position, content: bytes, data) -> bytes:
+    reader, got = Lines(position), b""
     middle = data.draw(st.integers(0, len(content)))
     for chunk in (content[:middle], content[middle:]):
         got += reader.feed(chunk)
@@ -68,7 +69,7 @@ def fed(position: _Position, content: bytes, data) -> bytes:
 @pytest.mark.parametrize("time", ["", "noon", "2026-13-21T12:00:00Z", "2026-11-21T12:00:00"])
 def test_a_line_without_a_time_is_an_error_and_nothing_is_guessed(time, documented) -> None:
     with pytest.raises(BackendError) as strange:
-        _Lines(_Position()).feed(f"{time} text\n".encode())
+        Lines(Position()).feed(f"{time} text\n".encode())
     documented("something-else-answers-as-the-kubernetes-api/3", str(strange.value))
 
 
