@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,8 @@ from typing import Any, Self
 
 import httpx
 
-from callclient.site_guard import SiteRefused, check_site
+from callclient.bounded_answer import AnswerTooLarge, read_answer, reason_of, retry_after_s
+from callclient.site_guard import SiteRefused, check_peer, check_site
 
 PLUGIN_PATH = "/plugins/com.mattermost.calls"
 _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -265,7 +266,7 @@ class PluginApi:
                 headers=headers,
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
             ) as response:
-                response = await _whole(response, most_bytes)
+                response = await read_answer(response, most_bytes=most_bytes)
         except (
             httpx.ConnectError,
             httpx.ConnectTimeout,
@@ -278,6 +279,8 @@ class PluginApi:
                 retryable=True,
                 surely_not_arrived=True,
             ) from error
+        except AnswerTooLarge as error:
+            raise ApiError(f"{what}: {error}", status=error.status, retryable=False) from error
         except SiteRefused as error:
             raise ApiError(f"{what}: {error}", status=None, retryable=False) from error
         except httpx.HTTPError as error:
@@ -289,32 +292,28 @@ class PluginApi:
                 f"{what}: refused with HTTP {response.status_code}",
                 status=response.status_code,
                 retryable=response.status_code in _RETRYABLE_STATUS,
-                reason=_reason(response),
-                retry_after_s=_retry_after_s(response),
+                reason=reason_of(response),
+                retry_after_s=retry_after_s(response),
             )
         return response
 
 
-async def _whole(response: httpx.Response, most_bytes: int) -> httpx.Response:
-    """It with its body, unpacked; whoever sends more than that is not listened to."""
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > most_bytes:
-            request = response.request
-            raise ApiError(
-                f"{request.method} {request.url.path}: the answer has more than {most_bytes >> 20} MiB",
-                status=response.status_code,
-                retryable=False,
-            )
-    headers = [pair for pair in response.headers.multi_items() if pair[0] != "content-encoding"]
-    return httpx.Response(
-        response.status_code, headers=headers, content=bytes(body), request=response.request
-    )
-
-
 async def _check_site(request: httpx.Request) -> None:
-    await check_site(str(request.url))
+    url = str(request.url)
+    await check_site(url)
+
+    async def arrived(event: str, told: Mapping[str, Any]) -> None:
+        if event != "connection.connect_tcp.complete":
+            return
+        stream = told["return_value"]
+        try:
+            check_peer(url, stream.get_extra_info("server_addr"))
+        except SiteRefused:
+            await stream.aclose()
+            raise
+
+    # https://www.encode.io/httpcore/extensions/#trace: called before TLS, and before anything is sent
+    request.extensions["trace"] = arrived
 
 
 def _decode(response: httpx.Response) -> Any:
@@ -327,21 +326,6 @@ def _decode(response: httpx.Response) -> Any:
             status=response.status_code,
             retryable=False,
         ) from error
-
-
-def _reason(response: httpx.Response) -> str:
-    try:
-        value = response.json()
-    except (ValueError, RecursionError):
-        return response.text[:200]
-    message = value.get("message") if isinstance(value, dict) else None
-    return str(message or "")[:200]
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    """In its form of seconds; the one with a date depends on two clocks, and is taken as not said."""
-    text = response.headers.get("Retry-After", "").strip()
-    return float(text) if text.isascii() and text.isdigit() else None
 
 
 def _profile(value: Any) -> UserProfile:

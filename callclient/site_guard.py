@@ -1,10 +1,10 @@
-"""Looks before each connection where a site's name leads: a client may send any URL to the job service."""
+"""Looks where a site's name leads, and where connections arrive: a client may send any URL to the service."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from callclient.signaling.proxies import proxy_for
@@ -39,6 +39,17 @@ async def check_site(url: str) -> None:
         return
     for *_, address in found:
         _check(str(address[0]))
+
+
+def check_peer(url: str, peer: Any) -> None:
+    """Look at where a connection for `url` has arrived, before anything is sent: since `check_site` the name
+    may have come to mean another address. `peer`: as sockets tell it; behind a proxy it is the proxy's.
+
+    Raises:
+        SiteRefused: as `check_site`.
+    """
+    if proxy_for(url) is None and isinstance(peer, tuple):
+        _check(str(peer[0]))
 
 
 def _check(address: str) -> None:

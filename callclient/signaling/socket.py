@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidProxy, InvalidProxyStatus, InvalidStatus, ProxyError
 
 from callclient.signaling.proxies import proxy_for
-from callclient.site_guard import SiteRefused, check_site
+from callclient.site_guard import SiteRefused, check_peer, check_site
 
 _MAX_EVENT_BYTES: Final = 8 << 20
 """An offer with a thousand sections of people who left is near 1 MiB as JSON within JSON."""
@@ -75,8 +75,9 @@ class WebSocketOpener:
         try:
             if not endpoint.site_is_allowed:
                 await check_site(endpoint.site_url)
+            connecting = _Connecting if endpoint.site_is_allowed else _ConnectingWhereItMay
             return _WebSocket(
-                await _Connecting(
+                await connecting(
                     endpoint.url,
                     additional_headers={"Authorization": f"Bearer {endpoint.auth_token}"},
                     proxy=proxy_for(endpoint.site_url),
@@ -109,6 +110,19 @@ class _Connecting(websockets.connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
         """None is followed: it would lead past what was looked at before the connection."""
         return exc
+
+
+class _ConnectingWhereItMay(_Connecting):
+    async def open_tcp_connection(self) -> ClientConnection:
+        """With TLS, if that is wished for, and before the token is sent. Raises SiteRefused."""
+        connection = await super().open_tcp_connection()
+        try:
+            site_url = self.uri.replace("ws", "http", 1)
+            check_peer(site_url, connection.transport.get_extra_info("peername"))
+        except SiteRefused:
+            connection.transport.abort()
+            raise
+        return connection
 
 
 class _WebSocket:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from callclient.bounded_answer import read_answer
 from callclient.plugin_api import ApiError, PluginApi, UploadSession, UserProfile
 
 TOKEN = "t0ken" + "x" * 21
@@ -49,6 +51,8 @@ class Server:
     requests: list[Request] = field(default_factory=list)
     never: asyncio.Event = field(default_factory=asyncio.Event)
     hang: bool = False
+    stays_open: bool = False
+    """It neither closes nor says more after its answer."""
 
     def says(
         self, body: object = b"", *, status: int = 200, content_type: str = "", **headers: str
@@ -70,6 +74,8 @@ class Server:
                 await self.never.wait()
             writer.write(self.answer)
             await writer.drain()
+            if self.stays_open:
+                await self.never.wait()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -433,10 +439,10 @@ async def test_of_an_answer_that_is_too_large_no_more_is_read_also_when_it_is_pa
     error = await _failure(api.user_image("u1"))
     documented("answers-that-are-not-mattermosts/7", str(error))
     assert (error.status, error.retryable) == (200, False)
-    server.says(gzip.compress(bytes(17 << 20)), **{"Content-Encoding": "gzip"})
+    server.says(gzip.compress(bytes(17 << 20)), status=200, **{"Content-Encoding": "gzip"})
     error = await _failure(api.users_by_ids(["u1"]))
     assert str(error).endswith("the answer has more than 16 MiB")
-    server.says(gzip.compress(b"[]"), **{"Content-Encoding": "gzip"})
+    server.says(gzip.compress(b"[]"), status=200, **{"Content-Encoding": "gzip"})
     assert await api.users_by_ids(["u1"]) == []
 
 
@@ -484,6 +490,61 @@ async def test_the_status_decides_whether_trying_again_may_help(
     assert error.reason == "no call ongoing"
     assert not error.surely_not_arrived  # it was answered
     assert len(server.requests) == 1  # and is not repeated here
+
+
+LONG = (17 << 20) + 1
+"""More than is read of any answer."""
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(500, True), (503, True), (403, False)])
+@pytest.mark.parametrize("packed", [False, True])
+async def test_the_status_decides_however_long_the_body_of_a_refusal_is(
+    server: Server, api: PluginApi, status: int, retryable: bool, packed: bool
+) -> None:
+    body = b"busy" + bytes(LONG)
+    for request in (api.filename("c1"), api.user_image("u1")):
+        if packed:
+            server.says(
+                gzip.compress(body),
+                status=status,
+                **{"Content-Encoding": "gzip", "Retry-After": "7"},
+            )
+        else:
+            server.says(body, status=status, **{"Retry-After": "7"})
+        error = await _failure(request)
+        assert str(error).endswith(f"refused with HTTP {status}")
+        assert (error.status, error.retryable, error.retry_after_s) == (status, retryable, 7.0)
+        assert error.reason.startswith("busy")
+        assert len(error.reason) == 200
+
+
+@pytest.mark.parametrize("status", [307, 403, 503])
+async def test_a_refusal_that_never_ends_is_left_after_64_kib(status: int) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1 << 10
+            yield bytes(1 << 10)
+
+    response = httpx.Response(status, content=endless(), request=httpx.Request("GET", "http://s"))
+    answer = await read_answer(response, most_bytes=16 << 20)
+    assert (answer.status_code, len(answer.content), sent) == (status, 64 << 10, 64 << 10)
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(503, True), (403, False)])
+@pytest.mark.parametrize("ends", ["breaks off", "is silent", "is not packed as it says"])
+async def test_a_refusal_counts_though_its_body_does_not_arrive(
+    server: Server, status: int, retryable: bool, ends: str
+) -> None:
+    async with PluginApi(site_url=server.url, auth_token=TOKEN, timeout_s=0.2) as api:
+        lines = [f"HTTP/1.1 {status} Whatever", "Content-Length: 100"]
+        lines += ["Content-Encoding: gzip"] * (ends == "is not packed as it says")
+        server.answer = "\r\n".join([*lines, "", "busy"]).encode()
+        server.stays_open = ends == "is silent"
+        error = await _failure(api.filename("c1"))
+    assert (error.status, error.retryable) == (status, retryable)
 
 
 @pytest.mark.parametrize(

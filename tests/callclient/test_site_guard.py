@@ -12,6 +12,7 @@ import pytest
 from callclient.plugin_api import ApiError, PluginApi
 from callclient.signaling.socket import Endpoint, SocketLost, WebSocketOpener
 from callclient.site_guard import SiteRefused, check_site
+from foundation import addresses
 
 TOKEN = "tell-nobody"
 
@@ -30,6 +31,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     ask = asyncio.BaseEventLoop.getaddrinfo
 
     async def answer(self: Any, host: Any, port: Any, **options: Any) -> Any:
+        if isinstance(host, bytes):  # as httpx's own network asks
+            host = host.decode()
         if host not in known:
             return await ask(self, host, port, **options)
         if not known[host]:
@@ -113,6 +116,37 @@ async def test_neither_a_request_nor_a_websocket_carries_a_token_there(
     with pytest.raises(SocketLost, match="link-local"):
         await WebSocketOpener()(Endpoint(url, TOKEN), 2)
     assert heard == []
+
+
+@pytest.mark.parametrize("way", ["request", "websocket"])
+async def test_nothing_is_sent_where_a_name_leads_since_it_was_looked_at(
+    way: str,
+    names: dict[str, list[str]],
+    listener: tuple[int, list[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DNS rebinding: the name means another address when the connection asks; loopback stands for it here."""
+    port, heard = listener
+    names["chat.example.com"] = ["203.0.113.7"]
+
+    def why_forbidden(text: str) -> str:
+        if text == "203.0.113.7":
+            names["chat.example.com"] = ["127.0.0.1"]
+        return addresses.why_forbidden("169.254.169.254" if text == "127.0.0.1" else text)
+
+    monkeypatch.setattr("callclient.site_guard.why_forbidden", why_forbidden)
+    url = f"http://chat.example.com:{port}"
+    if way == "request":
+        async with PluginApi(site_url=url, auth_token=TOKEN) as api:
+            with pytest.raises(ApiError, match="link-local"):
+                await api.client_config()
+    else:
+        with pytest.raises(SocketLost, match="link-local"):
+            await WebSocketOpener()(Endpoint(url, TOKEN), 2)
+    async with asyncio.timeout(5):
+        while not heard:
+            await asyncio.sleep(0)
+    assert heard == [b""]
 
 
 async def test_a_site_that_the_admin_has_named_may_be_anywhere(
