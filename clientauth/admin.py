@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clientauth.hashing import hash_key, in_pool
+from clientauth.names import WRONG_NAME, may_be_named
 from clientauth.service import MIN_KEY_LENGTH, AuthError, ClientAuth
 from clientauth.store import ClientExists, ClientStore, ClientUnknown
-
-_LONGEST_ID = 256
 
 
 class ClientAdmin:
@@ -27,7 +26,8 @@ class ClientAdmin:
 
     async def add(self, client_id: str, key: str) -> None:
         """Register a client."""
-        _check(client_id, key)
+        _check_id(client_id)
+        _check_key(key)
         try:
             key_hash = await in_pool(lambda: hash_key(key))
             mark = self._auth.mark(client_id, key)
@@ -39,7 +39,7 @@ class ClientAdmin:
 
     async def rotate(self, client_id: str, key: str) -> None:
         """Give a client another key; the old one and its session end now, what it owns stays its own."""
-        _check(client_id, key)
+        _check_key(key)
         try:
             key_hash = await in_pool(lambda: hash_key(key))
             mark = self._auth.mark(client_id, key)
@@ -56,13 +56,16 @@ class ClientAdmin:
         await self._auth.end(client_id)
 
 
-def _check(client_id: str, key: str) -> None:
-    if not client_id or len(client_id) > _LONGEST_ID or not client_id.isprintable():
-        raise AuthError(400, f"client id should be 1 to {_LONGEST_ID} printable characters")
+def _check_id(client_id: str) -> None:
+    if not may_be_named(client_id):
+        raise AuthError(400, WRONG_NAME)
     if ":" in client_id:
         raise AuthError(
             400, "client id should have no colon: it ends the id in Basic authentication"
         )
+
+
+def _check_key(key: str) -> None:
     if len(key) < MIN_KEY_LENGTH:
         raise AuthError(400, f"key should have at least {MIN_KEY_LENGTH} characters")
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from clientauth.turns import TooManyWaiting, source
 from foundation.clock import Clock
+from foundation.newest import keep_newest
 
 FREE: Final = 10
 """Wrong keys that are answered at once: somebody mistypes, a plugin was set up again."""
@@ -61,12 +62,10 @@ class Failures:
 
     def _note(self, sender: str) -> float:
         now_ns = self._clock.monotonic_ns()
-        known = self._sources.pop(sender, None)
+        known = self._sources.get(sender)
         if known is None or now_ns - known.last_ns >= FORGOTTEN_AFTER_NS:
             known = _Source(0, now_ns)
         known.count, known.last_ns = known.count + 1, now_ns
-        if len(self._sources) >= _SOURCES:
-            del self._sources[next(iter(self._sources))]
-        self._sources[sender] = known
+        keep_newest(self._sources, sender, known, most=_SOURCES)
         steps = known.count - FREE - 1
         return min(_FIRST_S * 2 ** min(steps, 8), LONGEST_S) if steps >= 0 else 0.0

@@ -7,10 +7,12 @@ read one at a time what they need beyond that. The right key of a client passes 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Final
 
 from clientauth.store import ClientStore, StoredClient
 from foundation.clock import Clock
+from foundation.newest import keep_newest
 
 KEPT_NS: Final = 1_000_000_000
 _CAPACITY: Final = 1024
@@ -22,30 +24,34 @@ class RecentClients:
     def __init__(self, *, store: ClientStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._known: dict[str, tuple[StoredClient | None, int]] = {}
-        """With the time until which it counts; the oldest first."""
+        self._known: dict[bytes, tuple[StoredClient | None, int]] = {}
+        """With the time until which it counts; the oldest first. By digests: names that somebody
+        tries have up to 1 MiB."""
         self._reading = asyncio.Lock()
 
     async def find(self, client_id: str) -> StoredClient | None:
         """As `ClientStore.find`, of the last second."""
-        if self._is_known(client_id):
-            return self._known[client_id][0]
+        name = _digest(client_id)
+        if self._is_known(name):
+            return self._known[name][0]
         async with self._reading:
-            if self._is_known(client_id):  # somebody else has read it meanwhile
-                return self._known[client_id][0]
+            if self._is_known(name):  # somebody else has read it meanwhile
+                return self._known[name][0]
             found = await self._store.find(client_id)
-            self._keep(client_id, found)
+            self._keep(name, found)
             return found
 
     def forget(self, client_id: str) -> None:
         """The client is gone, is new, or has another key."""
-        self._known.pop(client_id, None)
+        self._known.pop(_digest(client_id), None)
 
-    def _is_known(self, client_id: str) -> bool:
-        return client_id in self._known and self._clock.monotonic_ns() < self._known[client_id][1]
+    def _is_known(self, name: bytes) -> bool:
+        return name in self._known and self._clock.monotonic_ns() < self._known[name][1]
 
-    def _keep(self, client_id: str, client: StoredClient | None) -> None:
-        self._known.pop(client_id, None)
-        if len(self._known) >= _CAPACITY:
-            del self._known[next(iter(self._known))]
-        self._known[client_id] = (client, self._clock.monotonic_ns() + KEPT_NS)
+    def _keep(self, name: bytes, client: StoredClient | None) -> None:
+        until_ns = self._clock.monotonic_ns() + KEPT_NS
+        keep_newest(self._known, name, (client, until_ns), most=_CAPACITY)
+
+
+def _digest(client_id: str) -> bytes:
+    return hashlib.blake2b(client_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()

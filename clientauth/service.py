@@ -7,23 +7,26 @@ mark at once, however many wrong ones wait for their slow hashes.
 
 from __future__ import annotations
 
-import base64
 import hmac
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
 from clientauth.caller import caller
+from clientauth.credentials import basic_credentials
 from clientauth.failures import Failures
 from clientauth.hashing import AT_ONCE, hash_key, in_pool, verify_key
+from clientauth.names import WRONG_NAME, may_be_named
 from clientauth.recent import RecentClients
+from clientauth.registration_limits import RegistrationRoom, TooManyRegistrations
 from clientauth.self_registration import SelfRegistration
 from clientauth.sessions import SessionCache, TokenError
 from clientauth.store import ClientExists, ClientStore, StoredClient
-from clientauth.turns import PEER, HashingTurns, TooManyWaiting
+from clientauth.turns import PEER, HashingTurns, TooManyWaiting, source
 from clientauth.verified import VerifiedKeys
 from foundation.clock import Clock
-from foundation.logs import get_logger
+from foundation.limited_warnings import LimitedWarnings
 
 MIN_KEY_LENGTH = 32
 _WAITING_EACH = 64
@@ -32,8 +35,6 @@ answer."""
 _TOO_MANY = "too many logins from this address at once: try again in a few seconds"
 
 T = TypeVar("T")
-
-log = get_logger()
 
 
 class AuthError(Exception):
@@ -73,6 +74,7 @@ class ClientAuth:
         mark: Callable[[str, str], str] | None = None,
         former_marks: Callable[[str, str], Sequence[str]] | None = None,
         narrowing: SelfRegistration | None = None,
+        registrations: RegistrationRoom | None = None,
     ) -> None:
         """`self_register_on_basic`: an unknown client's first Basic request registers it.
 
@@ -80,7 +82,8 @@ class ClientAuth:
         empty: there is none.
         `mark`: a hash of client id and key that nobody can make without a secret of the service; None:
         nothing here belongs to registrations. `former_marks`: the same by older secrets, which count as well.
-        `narrowing`: of self-registration.
+        `narrowing`: of self-registration. `registrations`: how many others than the admin may register; None:
+        any number.
         """
         self._store = store
         self._sessions = sessions
@@ -95,6 +98,8 @@ class ClientAuth:
         self._mark = mark
         self._former_marks = former_marks
         self._narrowing = narrowing or SelfRegistration()
+        self._registrations = registrations
+        self._refusals = LimitedWarnings("client.registration_refused", clock=clock)
         self._turns = HashingTurns(at_once=AT_ONCE, waiting_each=_WAITING_EACH)
         self._failures = Failures(clock=clock, slowed_each=_WAITING_EACH)
 
@@ -122,7 +127,10 @@ class ClientAuth:
     async def _identity(self, authorization: str | None, *, may_register: bool) -> Identity:
         if authorization is not None and authorization.startswith("Bearer "):
             return await self._bearer(authorization.removeprefix("Bearer "))
-        client_id, key = _basic_credentials(authorization)
+        credentials = basic_credentials(authorization)
+        if credentials is None:
+            raise AuthError(401, "authentication failed: invalid auth header")
+        client_id, key = credentials
         if self._is_admin_key(key):
             return Identity("", admin=True)
         if not client_id:
@@ -168,10 +176,11 @@ class ClientAuth:
         by_itself = self._allow_self_registration and not self._sends_admin_key(authorization)
         refusal = by_itself and self._narrowing.why_refused(client_id, PEER.get())
         if refusal:
-            log.warning("client.registration_refused", peer=PEER.get(), cause=refusal)
+            self._tell_refusal(refusal)
             raise AuthError(403, f"registration failed: {refusal}")
         try:
-            await self._register(client_id, key)
+            by_admin = self._sends_admin_key(authorization)
+            await self._register(client_id, key, by_admin=by_admin)
         except _RegistrationError as error:
             raise AuthError(400, f"registration failed: {error}") from None
 
@@ -237,8 +246,11 @@ class ClientAuth:
             return verified
         if not may_register:
             raise await self._wrong(401, "authentication failed")
+        if not may_be_named(client_id):
+            self._tell_refusal(WRONG_NAME)
+            raise await self._wrong(401, f"unauthorized: {WRONG_NAME}")
         if refusal := self._narrowing.why_refused(client_id, PEER.get()):
-            log.warning("client.registration_refused", peer=PEER.get(), cause=refusal)
+            self._tell_refusal(refusal)
             raise await self._wrong(401, "unauthorized")
         try:
             return await self._register(client_id, key)
@@ -250,25 +262,31 @@ class ClientAuth:
                 raise AuthError(401, "unauthorized") from None
             return known
 
-    async def _register(self, client_id: str, key: str) -> StoredClient:
+    async def _register(self, client_id: str, key: str, *, by_admin: bool = False) -> StoredClient:
         """As it was stored."""
         if len(key) < MIN_KEY_LENGTH:
             raise _RegistrationError("key not long enough")
         if not client_id:
             raise _RegistrationError("error: empty key")
-        if "\0" in client_id:
-            raise _RegistrationError("client id should not hold a NUL character")
         if await self._store.get(client_id) is not None:
             raise _RegistrationError("already registered")
-        key_hash = await self._slowly(lambda: hash_key(key))
-        client = StoredClient(key_hash, self.mark(client_id, key))
+        if not may_be_named(client_id):
+            raise _RegistrationError(WRONG_NAME)
         try:
-            await self._store.put(
-                client_id,
-                key_hash,
-                registration=client.registration,
-                former=self.former_marks(client_id, key),
-            )
+            limits = None if by_admin else self._registrations
+            async with limits.place() if limits else nullcontext():
+                client = StoredClient(
+                    await self._slowly(lambda: hash_key(key)), self.mark(client_id, key)
+                )
+                await self._store.put(
+                    client_id,
+                    client.key_hash,
+                    registration=client.registration,
+                    former=self.former_marks(client_id, key),
+                )
+        except TooManyRegistrations as error:
+            self._tell_refusal(str(error))
+            raise await self._wrong(429, f"registration failed: {error}") from None
         except ClientExists:
             raise _RegistrationError("already registered") from None
         self._recent.forget(client_id)
@@ -307,6 +325,9 @@ class ClientAuth:
         await self._failures.slow()
         return AuthError(status, text)
 
+    def _tell_refusal(self, cause: str) -> None:
+        self._refusals.tell(source(), peer=PEER.get(), cause=cause)
+
     def _check_room(self) -> None:
         try:
             self._turns.check_room()
@@ -323,10 +344,8 @@ class ClientAuth:
             raise AuthError(429, _TOO_MANY) from None
 
     def _sends_admin_key(self, authorization: str | None) -> bool:
-        try:
-            return self._is_admin_key(_basic_credentials(authorization)[1])
-        except AuthError:
-            return False
+        credentials = basic_credentials(authorization)
+        return credentials is not None and self._is_admin_key(credentials[1])
 
     def _is_admin_key(self, key: str) -> bool:
         return any(
@@ -337,16 +356,3 @@ class ClientAuth:
 
 class _RegistrationError(Exception):
     """Why a client cannot be registered; the reference's text."""
-
-
-def _basic_credentials(authorization: str | None) -> tuple[str, str]:
-    if authorization is None or authorization[:6].lower() != "basic ":
-        raise AuthError(401, "authentication failed: invalid auth header")
-    try:
-        text = base64.b64decode(authorization[6:], validate=True).decode()
-    except ValueError:  # not ASCII, not base64 or not UTF-8
-        raise AuthError(401, "authentication failed: invalid auth header") from None
-    client_id, colon, key = text.partition(":")
-    if not colon:
-        raise AuthError(401, "authentication failed: invalid auth header")
-    return client_id, key

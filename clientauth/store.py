@@ -64,6 +64,9 @@ class ClientStore(Protocol):
     async def ids(self) -> Sequence[str]:
         """Every client id, sorted."""
 
+    async def count(self) -> int:
+        """How many clients there are."""
+
 
 class MemoryClientStore:
     """Forgets everything with the process; for tests."""
@@ -104,6 +107,9 @@ class MemoryClientStore:
 
     async def ids(self) -> Sequence[str]:
         return sorted(self._clients)
+
+    async def count(self) -> int:
+        return len(self._clients)
 
 
 class FileClientStore:
@@ -159,6 +165,10 @@ class FileClientStore:
     async def ids(self) -> Sequence[str]:
         async with self._lock:
             return sorted(await self._load())
+
+    async def count(self) -> int:
+        async with self._lock:
+            return len(await self._load())
 
     async def _load(self) -> dict[str, str]:
         if self._hashes is None:

@@ -19,9 +19,12 @@ PEER: Final[ContextVar[str]] = ContextVar("peer", default="")
 
 
 def source() -> str:
-    """Where the request that is being answered comes from, as far as limits go: an IPv4 address; of IPv6 the
-    /64, which one host has to itself."""
-    address = PEER.get()
+    """Where the request that is being answered comes from, as far as limits go."""
+    return source_of(PEER.get())
+
+
+def source_of(address: str) -> str:
+    """Whom limits count: an IPv4 address; of IPv6 the /64, which one host has to itself."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -15,6 +15,7 @@ from typing import Final
 
 from clientauth.store import ClientStore, StoredClient
 from foundation.clock import Clock
+from foundation.newest import keep_newest
 
 VERIFIED_FOR_NS: Final = 60_000_000_000
 LOOKED_AT_EVERY_NS: Final = 2_000_000_000
@@ -55,13 +56,11 @@ class VerifiedKeys:
 
     def remember(self, client_id: str, key: str, *, client: StoredClient) -> None:
         """`key` was verified against `client`, which the store gave just before."""
-        self._entries.pop(client_id, None)
-        if len(self._entries) >= _CAPACITY:
-            del self._entries[next(iter(self._entries))]
         now_ns = self._clock.monotonic_ns()
-        self._entries[client_id] = _Entry(
+        entry = _Entry(
             self._digest(key), client, now_ns + VERIFIED_FOR_NS, now_ns + LOOKED_AT_EVERY_NS
         )
+        keep_newest(self._entries, client_id, entry, most=_CAPACITY)
 
     def forget(self, client_id: str) -> None:
         """The client is gone, or has another key."""

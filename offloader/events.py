@@ -18,13 +18,21 @@ from typing import Final
 from clientauth.service import Identity
 from foundation.channel import Channel, Overflow
 from foundation.logs import get_logger
-from offloader.errors import ListensTooOften, StoreError, TooManyListeners
+from offloader.errors import (
+    AddressListensTooOften,
+    ListensTooOften,
+    StoreError,
+    TooManyListeners,
+)
 from offloader.models import Job
-from offloader.ownership import owns
+from offloader.ownership import sees
 from offloader.store.base import JobStore
 
 LOOK_EVERY_S: Final = 2.0
-MOST_LISTENERS: Final = 1000
+MOST_LISTENERS: Final = 768
+"""Behind a proxy all of them may come by one address: a quarter of its connections are for other requests."""
+MOST_OF_ONE_SOURCE: Final = 384
+"""Half of them, so that nobody takes all; the admin's are not counted."""
 _QUEUE: Final = 1024
 _AT_ONCE: Final = 256
 _PAUSE_EACH_S: Final = 0.002
@@ -57,8 +65,12 @@ class Listener:
         """What lived when it began, newest first: not in the queue, in which there may be no room for it."""
         self._told_dropped = 0
 
+    @property
+    def is_admin(self) -> bool:
+        return self._client.admin
+
     def may_see(self, job: Job) -> bool:
-        return owns(self._client, job)
+        return sees(self._client, job)
 
     def begin(self, live: Sequence[Told]) -> None:
         """These come first."""
@@ -110,6 +122,8 @@ class JobEvents:
         self._most_each = most_each
         self._of_client: Counter[str] = Counter()
         """Streams of each client; the admin's are not counted."""
+        self._of_source: Counter[str] = Counter()
+        """Streams to each source; neither are those of nobody knows where."""
         self._capacity = capacity
         self._listeners: set[Listener] = set()
         self._here = 0
@@ -133,15 +147,21 @@ class JobEvents:
         """An observer of the store: tell everybody who may know, if it concerns them."""
         if before is None or _shown(before) != _shown(after):
             self._tell(after)
+        elif _shown_to_admin(before) != _shown_to_admin(after):
+            self._tell(after, to_all=False)
 
-    def check_room(self, client: Identity) -> None:
-        """Raises TooManyListeners: `MOST_LISTENERS` listen already, or the service is ending;
-        ListensTooOften: this client does."""
+    def check_room(self, client: Identity, source: str = "") -> None:
+        """`source`: as limits count it (`clientauth.turns.source`); empty: of no network.
+
+        Raises TooManyListeners: `MOST_LISTENERS` listen already, or the service is ending;
+        ListensTooOften: this client does; AddressListensTooOften: this source does."""
         if self.closing.is_set() or self._here >= MOST_LISTENERS:
             raise TooManyListeners
         most = None if client.admin else self._most_each
         if most is not None and self._of_client[client.client_id] >= most:
             raise ListensTooOften(most)
+        if not client.admin and source and self._of_source[source] >= MOST_OF_ONE_SOURCE:
+            raise AddressListensTooOften(MOST_OF_ONE_SOURCE)
 
     @property
     def pause_s(self) -> float:
@@ -150,27 +170,24 @@ class JobEvents:
         return min(_PAUSE_EACH_S * self._here, _LONGEST_PAUSE_S)
 
     @asynccontextmanager
-    async def listen(self, client: Identity) -> AsyncIterator[Listener]:
+    async def listen(self, client: Identity, source: str = "") -> AsyncIterator[Listener]:
         """Everything that becomes of the client's jobs (admin: of all), beginning with its live jobs.
 
         Raises:
-            TooManyListeners, ListensTooOften: see `check_room`.
+            TooManyListeners, ListensTooOften, AddressListensTooOften: see `check_room`.
             StoreError: the database cannot be used.
         """
-        self.check_room(client)
+        self.check_room(client, source)
         listener = Listener(client, capacity=self._capacity)
-        name = "" if client.admin else client.client_id
         self._here += 1
-        self._of_client[name] += 1
+        self._count(client, source, 1)
         self._somebody.set()
         try:
             await self._begin(listener)
             yield listener
         finally:
             self._here -= 1
-            self._of_client[name] -= 1
-            if not self._of_client[name]:
-                del self._of_client[name]
+            self._count(client, source, -1)
             self._listeners.discard(listener)
             if not self._here:
                 self._somebody.clear()
@@ -220,16 +237,27 @@ class JobEvents:
         if self.closing.is_set():
             listener.close()
 
+    def _count(self, client: Identity, source: str, change: int) -> None:
+        if client.admin:
+            return
+        for counter, name in ((self._of_client, client.client_id), (self._of_source, source)):
+            counter[name] += change
+            if not counter[name]:
+                del counter[name]
+
     def _compare(self, job: Job) -> None:
         known = self._live.get(job.id)
         if known is not None and known.job is job:
             return
         if known is None or _shown(known.job) != _shown(job):
             self._tell(job)
+        elif _shown_to_admin(known.job) != _shown_to_admin(job):
+            self._tell(job, to_all=False)
         else:
             self._live[job.id] = Told(job)  # the next comparison is one of identities
 
-    def _tell(self, job: Job) -> None:
+    def _tell(self, job: Job, *, to_all: bool = True) -> None:
+        """`to_all` False: to admins alone, since nobody else is shown what has changed."""
         if not self._here:
             return
         self._just_told.add(job.id)
@@ -239,7 +267,8 @@ class JobEvents:
         else:
             self._live.pop(job.id, None)
         for listener in self._listeners:
-            listener.offer(told)
+            if to_all or listener.is_admin:
+                listener.offer(told)
 
 
 def _shown(job: Job | None) -> object:
@@ -249,3 +278,8 @@ def _shown(job: Job | None) -> object:
     publication = job.outbox.publication if job.outbox else None
     again = job.retranscription.state if job.retranscription else None
     return (job.state, job.stop_reason, job.post_call, job.unpublished, publication, again)
+
+
+def _shown_to_admin(job: Job) -> object:
+    """What besides an event to the admin alone is about."""
+    return job.hold, job.deletion_at

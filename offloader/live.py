@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from clientauth.registration_limits import RegistrationRoom
 from clientauth.service import ClientAuth
 from offloader.admission import NO_LIMIT, AdmissionPolicy
 from offloader.api.proxies import TrustedProxies
@@ -39,6 +40,7 @@ class LiveParts:
     outbox: Outbox
     retranscriber: Retranscriber
     auth: ClientAuth
+    registrations: RegistrationRoom
     proxies: TrustedProxies
     backend: Backend
     audit: Audit
@@ -60,6 +62,7 @@ class LiveParts:
         self.outbox.retune(max_age=jobs.outbox_max_age, slots=slots, refusal=refusal)
         self.retranscriber.retune(slots=slots)
         self.auth.narrow(settings.api.self_registration)
+        self.registrations.retune(settings.api.registration_limits)
         self.proxies.trust(settings.api.trusted_proxies)
         if isinstance(self.backend, Retuned):
             self.backend.retune(jobs)

@@ -9,6 +9,8 @@ LIVE: Final = frozenset(
         "api.http.trusted_proxies",
         "api.security.allowed_clients",
         "api.security.allowed_networks",
+        "api.security.registration_limits.per_network",
+        "api.security.registration_limits.total",
         "jobs.admission_wait_s",
         "jobs.allowed_site_urls",
         "jobs.allowed_speech_urls",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from clientauth.registration_limits import RegistrationLimits
 from clientauth.self_registration import Network, SelfRegistration
 from offloader.client_limits import ClientLimits
 from offloader.setting_audit import AuditSettings
@@ -43,6 +44,8 @@ class ApiSettings:
     """From whom `X-Forwarded-For` and `X-Forwarded-Proto` count."""
     self_registration: SelfRegistration = field(default_factory=SelfRegistration)
     """Whose is accepted, where it is at all."""
+    registration_limits: RegistrationLimits = field(default_factory=RegistrationLimits)
+    """How many are accepted, of whoever is not the admin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,20 @@ KEYS: Final[Mapping[str, Key]] = MappingProxyType(
             "Addresses and networks that clients may register themselves from, such as 10.1.0.0/16. Empty: "
             "any.",
         ),
+        "api.security.registration_limits.per_network": Key(
+            "int",
+            20,
+            "API_SECURITY_REGISTRATIONLIMITS_PERNETWORK",
+            "Clients of one network (IPv4: /24, IPv6: /48) that may register themselves within an hour; a "
+            "Mattermost is one client. 0: any number.",
+        ),
+        "api.security.registration_limits.total": Key(
+            "int",
+            1000,
+            "API_SECURITY_REGISTRATIONLIMITS_TOTAL",
+            "Clients beyond which none registers itself; offloader clients add goes on, and whoever is "
+            "registered stays so. 0: any number.",
+        ),
         "api.security.session_cache.expiration_minutes": Key(
             "int",
             1440,

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from clientauth.registration_limits import RegistrationLimits
 from clientauth.self_registration import SelfRegistration
 from foundation.layered_config import ConfigError, LayeredConfig, Problem, read_layers
 from offloader.setting_audit import read_audit
@@ -235,6 +236,10 @@ def _api(reader: Reader) -> ApiSettings:
         self_registration=SelfRegistration(
             reader.parsed("api.security.allowed_clients", parse_client_ids, stand_in=frozenset()),
             reader.parsed("api.security.allowed_networks", parse_networks, stand_in=()),
+        ),
+        registration_limits=RegistrationLimits(
+            int(reader.at_least("api.security.registration_limits.per_network", 0)) or None,
+            int(reader.at_least("api.security.registration_limits.total", 0)) or None,
         ),
     )
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from clientauth.http import auth_router
 from clientauth.service import AuthError, ClientAuth
+from clientauth.single_fields import SingleFields
 from clientauth.turns import PEER
 from foundation.clock import Clock, SystemClock
 from foundation.version import build_version
@@ -90,6 +91,7 @@ def _bare_app(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
+    app.add_middleware(SingleFields)
     app.add_middleware(_PeerKnown)
     app.add_exception_handler(HTTPException, _not_found)
     return app

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from clientauth.http import error_response
 from clientauth.service import AuthError
 from offloader.errors import (
+    AddressListensTooOften,
     ArtifactNotFound,
     BackendError,
     CreationFailed,
@@ -61,6 +62,7 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     BackendError: 500,
     TooManyListeners: 503,
     ListensTooOften: 429,
+    AddressListensTooOften: 429,
 }
 """Errors whose own text is the answer."""
 

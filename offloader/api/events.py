@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
 
 from clientauth.service import ClientAuth, Identity
+from clientauth.turns import source
 from foundation.channel import ChannelClosed
 from offloader.api.deps import client_of
 from offloader.api.schemas import details_document
@@ -29,10 +30,11 @@ def event_router(
     async def listen(
         client: Annotated[Identity, Depends(client_of(auth, may_register=False))],
     ) -> Response:
-        events.check_room(client)
+        sender = source()
+        events.check_room(client, sender)
 
         async def stream() -> AsyncIterator[bytes]:
-            async with events.listen(client) as listener:
+            async with events.listen(client, sender) as listener:
                 async for part in _parts(listener, client, count_dropped):
                     yield part
                     await asyncio.sleep(events.pause_s)

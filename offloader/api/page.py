@@ -15,7 +15,9 @@ from starlette.types import ASGIApp
 from clientauth.caller import caller
 from clientauth.http import error_response
 from clientauth.service import AuthError, ClientAuth
+from clientauth.turns import PEER, source
 from foundation.clock import Clock
+from foundation.limited_warnings import LimitedWarnings
 from foundation.logs import get_logger
 from offloader.api.errors import json_document
 from offloader.api.page_data import BACKGROUND, COOKIE, PAGE_DATA, PageData
@@ -47,6 +49,7 @@ def page_router(
     router = APIRouter(include_in_schema=False)
     files = PageFiles()
     sessions = PageSessions(clock=clock)
+    refusals = LimitedWarnings("page.login_refused", clock=clock)
 
     @router.get("/")
     async def index(request: Request) -> Response:
@@ -63,7 +66,7 @@ def page_router(
         try:
             await auth.check_admin_key(_key_of(await request.body()))
         except AuthError as error:
-            log.warning("page.login_refused", status=error.status)
+            refusals.tell(source(), status=error.status, peer=PEER.get())
             return _secured(error_response(error.status, error.text))
         sessions.end(request.cookies.get(COOKIE, ""))
         answer = _secured(json_document(_session_document()))

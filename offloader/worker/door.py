@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse, Response
 
+from clientauth.single_fields import SingleFields
 from offloader.api.bodies import BodyLimit
 from offloader.backends.remote.door import KeyGuard, install_door_errors
 from offloader.backends.remote.wire import WorkerCard
@@ -46,4 +47,5 @@ def door_app(
         app.include_router(router)
     app.add_middleware(BodyLimit)
     app.add_middleware(KeyGuard, cipher=cipher, open_prefixes=open_prefixes)
+    app.add_middleware(SingleFields)
     return app

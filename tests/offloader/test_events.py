@@ -11,8 +11,9 @@ import pytest
 
 from clientauth.service import Identity
 from foundation.channel import ChannelClosed
-from offloader.errors import ListensTooOften, TooManyListeners
-from offloader.events import JobEvents
+from offloader.errors import AddressListensTooOften, ListensTooOften, TooManyListeners
+from offloader.events import MOST_LISTENERS, MOST_OF_ONE_SOURCE, JobEvents
+from offloader.http_guard import MOST_OF_ONE_ADDRESS
 from offloader.models import Job, JobSpec, JobState, JobType, StopReason
 from offloader.store.memory import MemoryJobStore
 from offloader.store.observed import ObservedJobStore
@@ -60,6 +61,25 @@ async def test_a_listener_hears_every_change_of_its_own_jobs_and_the_admin_of_al
         await scene.store.change("a", ended)
         assert heard(mine) == [("a", "pending"), ("a", "starting"), ("a", "finished")]
         assert ("b", "pending") in heard(all_of_them)
+
+
+async def test_holds_and_deletions_that_wait_are_told_to_the_admin_alone() -> None:
+    scene = Scene()
+    when = datetime(2026, 1, 2, tzinfo=UTC)
+    async with scene.events.listen(PLUGIN) as mine, scene.events.listen(ADMIN) as all_of_them:
+        await add(scene.store, job("a"))
+        await scene.store.change("a", lambda j: replace(j, hold="case 7"))
+        await scene.shared.change("a", lambda j: replace(j, hold="case 8"))  # another replica
+        await scene.events.look()
+        await scene.store.change("a", ended)
+        await scene.store.change("a", lambda j: replace(j, hold="", deletion_at=when))
+        await scene.store.change("a", lambda j: replace(j, post_call=True))
+        told = [(some.job.hold, some.job.deletion_at) for some in all_of_them.waiting()]
+        assert told == [
+            *(("", None), ("case 7", None), ("case 8", None), ("case 8", None)),
+            *(("", when), ("", when)),
+        ]
+        assert heard(mine) == [("a", "pending"), ("a", "finished")]
 
 
 async def test_a_listener_first_hears_what_lives() -> None:
@@ -138,10 +158,10 @@ async def test_the_end_of_the_service_ends_every_listener_after_what_is_queued()
             pass
 
 
-async def test_no_more_than_a_thousand_listen() -> None:
+async def test_no_more_than_so_many_listen() -> None:
     scene = Scene()
     async with AsyncExitStack() as stack:
-        for _ in range(1000):
+        for _ in range(MOST_LISTENERS):
             await stack.enter_async_context(scene.events.listen(PLUGIN))
         with pytest.raises(TooManyListeners):
             scene.events.check_room(PLUGIN)
@@ -218,6 +238,23 @@ async def test_a_client_listens_so_often_and_others_are_not_counted_with_it() ->
             await stack.enter_async_context(events.listen(ADMIN))
         await stack.aclose()
         events.check_room(PLUGIN)
+
+
+async def test_one_address_never_takes_all_streams_nor_all_connections_whatever_clients_it_has() -> (
+    None
+):
+    assert MOST_OF_ONE_SOURCE < MOST_LISTENERS < MOST_OF_ONE_ADDRESS
+    events = Scene().events
+    async with AsyncExitStack() as stack:
+        for number in range(MOST_OF_ONE_SOURCE):
+            client = Identity(f"client {number % 12}")
+            await stack.enter_async_context(events.listen(client, "192.0.2.1"))
+        with pytest.raises(AddressListensTooOften):
+            events.check_room(Identity("another"), "192.0.2.1")
+        events.check_room(Identity("another"), "192.0.2.2")
+        await stack.enter_async_context(events.listen(ADMIN, "192.0.2.1"))
+    events.check_room(Identity("another"), "192.0.2.1")
+    assert not events._of_source
 
 
 async def test_whoever_has_a_name_now_hears_nothing_of_its_former_owner_s_jobs() -> None:

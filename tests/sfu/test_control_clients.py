@@ -43,6 +43,7 @@ async def test_without_self_registration_a_registration_needs_a_client_or_the_ad
         ("/register", {"clientID": "n", "authKey": "k" * 31}, 400, "key not long enough"),
         ("/register", {"clientID": "plugin", "authKey": KEY}, 400, "already registered"),
         ("/register", {"authKey": KEY}, 400, "error: empty key"),
+        ("/register", {"clientID": "a\r\nb", "authKey": KEY}, 400, "no space at either end"),
         ("/login", {"clientID": "plugin", "authKey": "x" * 32}, 400, "authentication failed"),
         ("/login", {"clientID": "nobody", "authKey": KEY}, 400, "error: not found"),
         ("/unregister", {"clientID": ""}, 400, "client id should not be empty"),

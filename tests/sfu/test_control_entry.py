@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -51,6 +52,17 @@ async def test_a_failed_authentication_is_401_and_no_upgrade(plane) -> None:
     ):
         socket = await plane.try_connect(headers)
         assert (socket.hello, socket.denial) == (None, (401, text + "\n"))
+
+
+async def test_two_headers_of_which_there_should_be_one_are_refused(plane) -> None:
+    text = "header Authorization should be there once"
+    twice = plane.basic() | {"authorization": plane.basic("other")["Authorization"]}
+    socket = await plane.try_connect(twice)
+    assert socket.denial is not None
+    assert (socket.denial[0], json.loads(socket.denial[1])["error"]) == (400, text)
+    for path in ("/calls/c/sessions", "/version"):
+        answer = await plane.http.get(path, headers=list(twice.items()))
+        assert (answer.status_code, answer.json()["error"]) == (400, text)
 
 
 async def test_the_websocket_registers_nobody(start_plane) -> None:

@@ -20,6 +20,7 @@ from starlette.requests import Request
 
 from clientauth import http as client_http
 from clientauth import service as client_service
+from clientauth.credentials import basic_credentials
 from foundation.layered_config import ConfigError
 from offloader import figures, retranscription_steps
 from offloader.api import queries
@@ -142,8 +143,7 @@ def _heads(data: bytes) -> None:
     bearer_token(text)
     with contextlib.suppress(InvalidCursor):
         assert Cursor.parse(text).created_at_ms >= 0
-    with contextlib.suppress(client_service.AuthError):
-        client_service._basic_credentials(text)
+    basic_credentials(text)
 
 
 def _file(data: bytes) -> None:

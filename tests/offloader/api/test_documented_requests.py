@@ -170,17 +170,30 @@ async def test_a_stop_while_its_launch_takes_long(
     await posted
 
 
-@pytest.mark.documents("a-clients-name-with-a-nul-character", "a-clients-key-that-is-too-short")
+@pytest.mark.documents(
+    "a-client-that-registers-itself-by-an-odd-name",
+    "a-client-that-registers-itself-by-an-odd-name/2",
+    "a-clients-key-that-is-too-short",
+)
 async def test_clients_that_cannot_be(start: Any, documented: Any) -> None:
     secret = "s" * 32
     running = await start(API_SECURITY_ENABLEADMIN="true", API_SECURITY_ADMINSECRETKEY=secret)
     admin = running.basic("admin", secret)
     body = {"clientID": "a\0b", "authKey": "k" * 32}
     answer = await running.http.post("/register", json=body, headers=admin)
-    documented("a-clients-name-with-a-nul-character", told(answer, 400))
+    documented("a-client-that-registers-itself-by-an-odd-name", told(answer, 400))
+    answer = await running.http.post("/jobs/init", headers=running.basic(" mal"))
+    documented("a-client-that-registers-itself-by-an-odd-name/2", told(answer, 401))
     body = {"clientID": "plugin", "authKey": "short"}
     answer = await running.http.post("/admin/clients/add", json=body, headers=admin)
     documented("a-clients-key-that-is-too-short", told(answer, 400))
+
+
+@pytest.mark.documents("a-header-that-is-there-twice")
+async def test_headers_that_cannot_be(running: Any, documented: Any) -> None:
+    headers = [("Authorization", "Bearer x"), ("Authorization", "Bearer y")]
+    answer = await running.http.get("/jobs", headers=headers)
+    documented("a-header-that-is-there-twice", told(answer, 400))
 
 
 @pytest.mark.documents("no-host-takes-jobs")

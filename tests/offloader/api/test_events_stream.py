@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -75,6 +76,23 @@ async def test_a_quiet_stream_has_a_heartbeat(served, monkeypatch) -> None:
         comments = [line async for _, line in _some(response.aiter_lines(), 8) if line]
     assert comments[1:] == [": still here"] * (len(comments) - 1)
     assert len(comments) > 2
+
+
+async def test_an_address_with_many_streams_is_refused_another_one_and_nothing_else(
+    served, monkeypatch
+) -> None:
+    monkeypatch.setattr("offloader.events.MOST_OF_ONE_SOURCE", 2)
+    async with contextlib.AsyncExitStack() as stack:
+        open_streams = []
+        for client in ("one", "two"):
+            await create(served, client=client)
+            stream = served.http.stream("GET", "/events", headers=served.basic(client))
+            response = await stack.enter_async_context(stream)
+            open_streams.append(response.aiter_lines())
+            await anext(open_streams[-1])
+        refused = served.http.stream("GET", "/events", headers=served.basic("plugin"))
+        assert (await stack.enter_async_context(refused)).status_code == 429
+        assert (await served.http.get("/version")).status_code == 200
 
 
 async def test_a_listener_that_leaves_is_forgotten(served) -> None:

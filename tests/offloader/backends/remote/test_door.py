@@ -261,6 +261,17 @@ async def test_nobody_gets_in_without_the_key(behind_a_door, documented: Any) ->
     assert backend.stopped == []
 
 
+async def test_two_keys_in_one_request_are_none(behind_a_door) -> None:
+    _, door = await behind_a_door(StubBackend())
+    right = f"Bearer {door_key(CIPHER)}"
+    async with httpx.AsyncClient(base_url=door.url) as http:
+        assert (await http.get("/worker", headers={"Authorization": right})).status_code == 200
+        for keys in ((right, "Bearer x"), ("Bearer x", right), (right, right)):
+            answer = await http.get("/worker", headers=[("Authorization", key) for key in keys])
+            assert answer.status_code == 400
+            assert answer.json()["error"] == "header Authorization should be there once"
+
+
 def entry(name: str, *values: Any) -> Any:
     """A row that says what it provokes."""
     return pytest.param(name, *values, marks=pytest.mark.documents(name), id=name)
