@@ -11,15 +11,23 @@ from collections import Counter
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from clientauth.turns import source_of
+from foundation.limited_warnings import LimitedWarnings
 
 HEAD_S: Final = 10.0
 """From the connection, or from the first byte of a later request, to the end of the head."""
 BODY_S: Final = 30.0
 """From the end of the head to the end of the body, which has at most 1 MiB."""
 HEAD_BYTES: Final = 64 * 1024
+"""From the first byte, line ends before the request line included, to the empty line; of the trailer fields
+behind a chunked body (RFC 9112 section 7.1.2) about as much."""
 MOST_CONNECTIONS: Final = 2048
 MOST_OF_ONE_ADDRESS: Final = 1024
+_END: Final = b"\r\n\r\n"
+"""Of every head, and of every chunked body; the parser takes no other line ends."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -28,12 +36,20 @@ class GuardedProtocol(HttpToolsProtocol):
     peer: tuple[str, int] | None = None
     _of_address: ClassVar[Counter[str]] = Counter()
     """Open connections by address; of all servers of this process."""
+    _malformed: ClassVar[LimitedWarnings] = LimitedWarnings("http.malformed")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._deadline: asyncio.TimerHandle | None = None
         self._in_head = True
         self._head_bytes = 0
+        """Of the head so far; of a chunked body, since its last content."""
+        self._body_left: int | None = None
+        """Bytes of the body that are still to come; None: only its end tells."""
+        self._content: list[bytes] = []
+        """Of the body, from this read: given on at once, since each time copies all that waits."""
+        self._upgrading = False
+        """The rest of this read is of the protocol that the sender wishes for; nobody here speaks it."""
         self._counted: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -59,24 +75,75 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._deadline is None:
+        at, self._upgrading = 0, False
+        while at < len(data) and not (self._upgrading or self.transport.is_closing()):
+            if self._in_head and self._deadline is None:
                 self._arm(HEAD_S)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
-            self._refuse(431, f"request head too large: more than {HEAD_BYTES} bytes")
+            end = self._part_end(data, at)
+            if self._in_head or self._body_left is None:
+                self._head_bytes += end - at
+            else:
+                self._body_left -= end - at
+            self._parse(data[at:end])
+            at = end
+            # A head that is still open wants at least one byte more.
+            if self._head_bytes >= HEAD_BYTES and not self.transport.is_closing():
+                part = "head" if self._in_head else "trailer"
+                self._refuse(431, f"request {part} too large: more than {HEAD_BYTES} bytes")
+        self._give_content()
+
+    def _parse(self, data: bytes) -> None:
+        """As uvicorn's `data_received`, which writes a line for each request that is none, and two for each
+        wish for another protocol, which this one leaves unmet (RFC 9110 section 7.8)."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return
+        except httptools.HttpParserError:
+            address = self.client[0] if self.client else ""
+            GuardedProtocol._malformed.tell(source_of(address), peer=address)
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _part_end(self, data: bytes, at: int) -> int:
+        """To where the parser gets it at a time: no further than the head or body that is open, since it does
+        not tell where in its input one has ended, and no further than a head may go."""
+        if not self._in_head and self._body_left is not None and self._body_left > 0:
+            return min(at + self._body_left, len(data))
+        # What ends within the first bytes may have begun in the read before.
+        end = data.find(b"\n", at, len(_END) - 1) + 1
+        if not end and (found := data.find(_END, at)) >= 0:
+            end = found + len(_END)
+        end = end or len(data)
+        return min(end, at + HEAD_BYTES - self._head_bytes) if self._in_head else end
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # trailer fields are no header fields (RFC 9110 section 6.5.1)
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        fields = dict(self.headers)
+        chunked = b"transfer-encoding" in fields
+        self._body_left = None if chunked else int(fields.get(b"content-length", b"0"))
         self._head_bytes = 0
-        self._arm(BODY_S)
         super().on_headers_complete()
+        self._in_head = False
+        self._arm(BODY_S)
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        self._content.append(body)
+
+    def _give_content(self) -> None:
+        if self._content:
+            super().on_body(b"".join(self._content))
+            self._content.clear()
 
     def on_message_complete(self) -> None:
+        self._give_content()
         self._in_head = True
+        self._head_bytes = 0
+        self._upgrading = self.parser.should_upgrade()
         self._disarm()
         super().on_message_complete()
 

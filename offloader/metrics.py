@@ -19,6 +19,7 @@ from foundation.clock import Clock
 from offloader.condition import Capacity, Condition
 from offloader.models import LIVE_STATES, Job, JobState, JobType, StopReason
 from offloader.reload import Reloads
+from offloader.reload_metrics import reload_families
 from offloader.store.base import JobStore
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -205,7 +206,7 @@ class ServiceMetrics:
         dropped = self._audit_dropped() if self._audit_dropped else 0
         name, text = "calls_offloader_audit_records_dropped", "Records that the audit lost."
         families.append(CounterMetricFamily(name, text, value=dropped))
-        families += _reload_families(self._reloads.ended if self._reloads else {})
+        families += reload_families(self._reloads) if self._reloads else []
         for more in self._more:
             families += await more()
         registry = CollectorRegistry()
@@ -297,23 +298,6 @@ def _capacity_families(now: Capacity) -> Iterator[Metric]:
     if now.min_free_disk_bytes is not None:
         text = "With less room than this no recording is started."
         yield _single("calls_offloader_min_free_disk_bytes", text, now.min_free_disk_bytes)
-
-
-def _reload_families(ended: Mapping[str, tuple[bool, float]]) -> list[Metric]:
-    good = GaugeMetricFamily(
-        "calls_offloader_config_last_reload_successful",
-        "0: this part was changed on disk and cannot be used; what was read before is in force.",
-        labels=("part",),
-    )
-    when = GaugeMetricFamily(
-        "calls_offloader_config_last_reload_success_timestamp_seconds",
-        "When this part could last be used, seconds since the epoch.",
-        labels=("part",),
-    )
-    for part, (could, at_s) in sorted(ended.items()):
-        good.add_metric((part,), could)
-        when.add_metric((part,), at_s)
-    return [good, when]
 
 
 def _figures_family(live: Sequence[Job], figures: Figures) -> Metric:

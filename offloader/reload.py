@@ -3,7 +3,7 @@
 Files are looked at every few seconds, whatever they are (Kubernetes swaps links); a file that is being
 written is left alone until two looks agree. SIGHUP has everything read at once. What cannot be used changes
 nothing: the old stays, the log says which field is wrong, and `calls_offloader_config_last_reload_successful`
-is 0.
+is 0. An error that nobody foresaw is told in the same way, and costs no other part anything.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from foundation.logs import get_logger
 from offloader.errors import StoreError
 
 LOOK_EVERY_S: Final = 2.0
+_UNFORESEEN: Final = "an error that nobody foresaw; what was read before is in force"
 
 log = get_logger()
 
@@ -36,7 +38,7 @@ class Loaded:
     changed: tuple[str, ...]
     """Names of the settings that are not as they were; empty: nothing to take over."""
     commit: Commit
-    """Takes it over, on the loop; fails never."""
+    """Takes it over, on the loop. What fails all the same leaves the old in force."""
 
 
 class Part(Protocol):
@@ -59,13 +61,17 @@ class Reloads:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ended: dict[str, tuple[bool, float]] = {}
+        self.failures: Counter[str] = Counter()
+        """Since the start, by part: files that could not be used, and errors that nobody foresaw."""
 
     def begin(self, part: str) -> None:
         """It was read at the start of the process."""
+        self.failures[part] = 0
         self.tell(part, good=True)
 
     def tell(self, part: str, *, good: bool) -> None:
         """It was read again."""
+        self.failures[part] += not good
         before = self._ended.get(part, (False, 0.0))[1]
         self._ended[part] = (good, self._clock.utc_now().timestamp() if good else before)
 
@@ -90,8 +96,8 @@ class Reloader:
         self._reloads = reloads
         self._on_changed = on_changed
         self._asked = asyncio.Event()
-        self._taken: dict[str, Stamp] = {}
-        """Of the files as they were read last."""
+        self._taken: dict[str, Stamp | None] = {}
+        """Of the files as they were read last; None: they could not even be looked at."""
         self._seen: dict[str, Stamp] = {}
         for part in parts:
             reloads.begin(part.name)
@@ -101,10 +107,10 @@ class Reloader:
         self._asked.set()
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled. What goes wrong with one part is told, and ends nothing."""
         for part in self._parts:
-            self._taken[part.name] = await asyncio.to_thread(_stamp, part)
-            if part.eager:
+            stamp = self._taken[part.name] = await self._stamp(part)
+            if part.eager and stamp is not None:
                 await self._take(part, first=True)
         while True:
             with contextlib.suppress(TimeoutError):
@@ -116,30 +122,50 @@ class Reloader:
                 await self._look(part, asked=asked)
 
     async def _look(self, part: Part, *, asked: bool) -> None:
-        stamp = await asyncio.to_thread(_stamp, part)
+        stamp = await self._stamp(part, asked=asked)
         settled = self._seen.get(part.name) == stamp
+        if stamp is None:
+            self._taken[part.name] = None  # read again when it can be looked at
+            return
         self._seen[part.name] = stamp
         if not asked and (stamp == self._taken[part.name] or not settled):
             return
         self._taken[part.name] = stamp
         await self._take(part)
 
+    async def _stamp(self, part: Part, *, asked: bool = False) -> Stamp | None:
+        """None: the files cannot be looked at, which is told once, and whenever somebody asks."""
+        try:
+            return await asyncio.to_thread(_stamp, part)
+        except Exception:
+            if asked or self._taken.get(part.name, ()) is not None:
+                self._reloads.tell(part.name, good=False)
+                log.exception("config.not_reloaded", part=part.name, reason=_UNFORESEEN)
+            return None
+
     async def _take(self, part: Part, *, first: bool = False) -> None:
         try:
             loaded = await asyncio.to_thread(part.load)
+            if loaded.changed:
+                loaded.commit()
         except (ConfigError, StoreError) as error:
             self._reloads.tell(part.name, good=False)
             log.error("config.not_reloaded", part=part.name, reason=str(error))
             return
+        except Exception:
+            self._reloads.tell(part.name, good=False)
+            log.exception("config.not_reloaded", part=part.name, reason=_UNFORESEEN)
+            return
         self._reloads.tell(part.name, good=True)
-        if not loaded.changed:
+        if first or not loaded.changed:
             return
-        loaded.commit()
-        if first:
-            return
-        self._taken[part.name] = await asyncio.to_thread(_stamp, part)  # it may be other files now
+        self._taken[part.name] = await self._stamp(part)  # it may be other files now
         log.info("config.reloaded", part=part.name, changed=list(loaded.changed))
-        self._on_changed(part.name, loaded.changed)
+        try:
+            self._on_changed(part.name, loaded.changed)
+        except Exception:  # it is in force, and only not told
+            self._reloads.failures[part.name] += 1
+            log.exception("config.change_not_told", part=part.name)
 
 
 def _stamp(part: Part) -> Stamp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -75,8 +76,14 @@ class ConfigurationPart:
                 log.warning("config.warning", text=warning)
 
         def commit() -> None:
+            try:
+                self._apply(merged.settings)
+            except Exception:
+                # Whoever has taken it over already goes back; whoever fails at that is told of once.
+                with contextlib.suppress(Exception):
+                    self._apply(present.settings)
+                raise
             self._reading = merged
-            self._apply(merged.settings)
 
         return Loaded(taken, commit)
 
@@ -112,8 +119,8 @@ class CertificatePart:
             return NO_CHANGE
 
         def commit() -> None:
-            self._digest = digest
             self._use(context)
+            self._digest = digest
 
         return Loaded((self._setting,), commit)
 
@@ -153,8 +160,8 @@ class CaBundlePart:
             return NO_CHANGE
 
         def commit() -> None:
-            self._content = content
             self._use(content)
+            self._content = content
 
         return Loaded(("jobs.ca_cert_file",), commit)
 

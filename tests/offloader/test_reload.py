@@ -302,11 +302,11 @@ class Watched:
 
 @contextlib.asynccontextmanager
 async def watching(
-    part: Watched, told: Callable[[str, tuple[str, ...]], None] = lambda *_: None
+    *parts: Watched, told: Callable[[str, tuple[str, ...]], None] = lambda *_: None
 ) -> AsyncIterator[tuple[Reloader, Reloads]]:
     clock = ManualClock()
     reloads = Reloads(clock)
-    reloader = Reloader([part], reloads=reloads, on_changed=told)
+    reloader = Reloader(parts, reloads=reloads, on_changed=told)
     task = asyncio.create_task(reloader.run())
     await asyncio.sleep(LOOK_EVERY_S / 2)
     try:
@@ -322,7 +322,7 @@ async def test_a_file_is_read_when_two_looks_agree_and_only_then(tmp_path: Path)
     part = Watched(tmp_path / "file")
     part.path.write_text("one")
     told: list[tuple[str, ...]] = []
-    async with watching(part, lambda _, changed: told.append(changed)):
+    async with watching(part, told=lambda _, changed: told.append(changed)):
         await asyncio.sleep(3 * LOOK_EVERY_S)
         assert part.read == 0
         for number in range(3):  # it is still being written
@@ -380,6 +380,176 @@ async def test_a_file_whose_rights_alone_change_is_read_again(tmp_path: Path) ->
         part.path.chmod(0o640)
         await asyncio.sleep(3 * LOOK_EVERY_S)
         assert part.read == 1
+
+
+class Faulty(Watched):
+    """A part with a fault that nobody foresaw, while its file says so."""
+
+    name = "faulty"
+
+    def __init__(self, path: Path, place: str) -> None:
+        super().__init__(path)
+        self.place = place
+        path.write_text("good")
+
+    def fault(self, place: str) -> None:
+        if place == self.place and self.path.read_text() == "fault":
+            raise LookupError("with what may be a secret")
+
+    def files(self) -> Sequence[Path]:
+        self.fault("files")
+        return super().files()
+
+    def load(self) -> Loaded:
+        self.fault("load")
+        loaded = super().load()
+
+        def commit() -> None:
+            self.fault("commit")
+            loaded.commit()
+
+        return Loaded(("faulty",), commit)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("place", ["files", "load", "commit"])
+async def test_an_error_that_nobody_foresaw_is_told_as_a_bad_file_and_reading_goes_on(
+    tmp_path: Path, place: str
+) -> None:
+    faulty, other = Faulty(tmp_path / "faulty", place), Watched(tmp_path / "other")
+    other.path.write_text("one")
+    async with watching(faulty, other) as (reloader, reloads):
+        began = reloads.ended["faulty"]
+        faulty.path.write_text("fault")
+        other.path.write_text("another")
+        with structlog.testing.capture_logs() as lines:
+            await asyncio.sleep(10 * LOOK_EVERY_S)
+        told = [line for line in lines if line["event"] == "config.not_reloaded"]
+        assert [(line["part"], line["exc_info"]) for line in told] == [("faulty", True)]
+        assert "LookupError" not in told[0]["reason"]
+        assert reloads.ended["faulty"] == (False, began[1])
+        assert reloads.failures == {"faulty": 1, "watched": 0}
+        assert (faulty.taken, other.taken) == (0, 1), "the other part is read all the same"
+
+        reloader.ask()  # somebody wants to know
+        await asyncio.sleep(LOOK_EVERY_S / 10)
+        assert reloads.failures["faulty"] == 2
+
+        faulty.path.write_text("good again")
+        await asyncio.sleep(3 * LOOK_EVERY_S)
+        assert reloads.ended["faulty"][0]
+        assert faulty.taken == 1
+
+
+@pytest.mark.looptime
+async def test_a_part_that_fails_at_the_start_is_told_and_read_later(tmp_path: Path) -> None:
+    for place in ("files", "load", "commit"):
+        part = Faulty(tmp_path / place, place)
+        part.eager = True
+        part.path.write_text("fault")
+        async with watching(part) as (_, reloads):
+            assert not reloads.ended["faulty"][0]
+            part.path.write_text("good")
+            await asyncio.sleep(3 * LOOK_EVERY_S)
+            assert reloads.ended["faulty"][0]
+            assert part.taken == 1
+
+
+@pytest.mark.looptime
+async def test_a_change_that_cannot_be_told_of_is_in_force_and_reading_goes_on(
+    tmp_path: Path,
+) -> None:
+    part = Watched(tmp_path / "file")
+    part.path.write_text("good")
+
+    def fails(*_: object) -> None:
+        raise LookupError
+
+    async with watching(part, told=fails) as (_, reloads):
+        for number in (1, 2):
+            part.path.write_text("good" * (number + 1))
+            with structlog.testing.capture_logs() as lines:
+                await asyncio.sleep(3 * LOOK_EVERY_S)
+            assert [line["event"] for line in lines] == [
+                "config.reloaded",
+                "config.change_not_told",
+            ]
+            assert (part.taken, reloads.failures["watched"]) == (number, number)
+            assert reloads.ended["watched"][0]
+
+
+def test_whoever_cannot_take_settings_over_has_nobody_keep_half_of_them(tmp_path: Path) -> None:
+    first: list[Settings] = []
+    faults = [LookupError("the second part of the service")]
+
+    def apply(settings: Settings) -> None:
+        first.append(settings)
+        if faults:
+            raise faults.pop()
+
+    path = tmp_path / "config.toml"
+    path.write_text("[jobs]\nmax_concurrent_jobs = 2\n")
+    part = ConfigurationPart(path, {}, read_settings(path, {}), live=LIVE, apply=apply)
+    before = part.settings
+    path.write_text("[jobs]\nmax_concurrent_jobs = 5\n")
+    with pytest.raises(LookupError):
+        part.load().commit()
+    assert part.settings is before
+    assert first[-1] is before
+    loaded = part.load()  # it has not been taken over, so it still is a change
+    assert loaded.changed == ("jobs.max_concurrent_jobs",)
+    loaded.commit()
+    assert first[-1].jobs.max_concurrent_jobs == part.settings.jobs.max_concurrent_jobs == 5
+
+
+async def test_a_certificate_and_a_bundle_that_nobody_took_over_are_changes_still(
+    tmp_path: Path,
+) -> None:
+    one, two = (make_certificates(tmp_path / n, address="127.0.0.1") for n in ("one", "two"))
+    asked: list[object] = []
+
+    def use(what: object) -> None:
+        asked.append(what)
+        if len(asked) % 2:
+            raise LookupError
+
+    tls = TlsSettings(True, str(one.certificate), str(one.key))
+    certificate = CertificatePart(tls, use, setting="api.http.tls")
+    one.certificate.write_bytes(two.certificate.read_bytes())
+    one.key.write_bytes(two.key.read_bytes())
+    bundle = CaBundlePart(lambda: two.ca, use)
+    for part in (certificate, bundle):
+        with pytest.raises(LookupError):
+            part.load().commit()
+        part.load().commit()
+        assert part.load().changed == ()
+    assert len(asked) == 4
+
+
+async def test_the_metrics_tell_of_errors_that_nobody_foresaw(start: Any, tmp_path: Path) -> None:
+    running = await start()
+    reloads = running.offloader.live.reloads
+    part = Faulty(tmp_path / "faulty", "load")
+    reloader = Reloader([part], reloads=reloads)
+    task = asyncio.create_task(reloader.run())
+    name = 'calls_offloader_config_{}{{part="faulty"}} {:.1f}\n'.format
+
+    async def told() -> str:
+        return str((await running.http.get("/metrics")).text)
+
+    assert name("last_reload_successful", 1) in await told()
+    assert name("reload_failures_total", 0) in await told()
+    part.path.write_text("fault")
+    reloader.ask()
+    async with asyncio.timeout(20):
+        while reloads.ended["faulty"][0]:
+            await asyncio.sleep(0.001)
+    assert name("last_reload_successful", 0) in await told()
+    assert name("reload_failures_total", 1) in await told()
+    assert not task.done()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def test_a_hangup_before_and_after_files_are_watched_ends_nobody(
