@@ -15,7 +15,7 @@ from offloader.admission import calls_in_progress
 from offloader.backends.base import Backend
 from offloader.entrance import Entrance
 from offloader.models import Job, Publication
-from offloader.outbox import entry_of
+from offloader.outbox_steps import entry_of
 from offloader.store.base import JobStore
 
 log = get_logger()

@@ -9,7 +9,8 @@
     ├── IdempotencyMismatch   an Idempotency-Key was used again for another request
     ├── JobIsStarting         its launch is under way: it cannot be told anything yet
     ├── TooManyListeners      nobody more can follow events now
-    │   └── ListensTooOften   this client cannot follow them once more
+    │   ├── ListensTooOften   this client cannot follow them once more
+    │   └── AddressListensTooOften  nor can anybody at this address
     ├── ArtifactNotFound      the job left no such file
     ├── NothingToPublish      the job left no result that waits for publication
     ├── NotRetranscribable    the job's audio cannot be transcribed again; the text says why
@@ -24,6 +25,7 @@
     └── BackendError          the backend could not do what it was asked
         ├── LaunchFailed      a workload was not started
         │   └── FilesGone     the files that it would have worked on are gone, or out of reach for good
+        │       └── FormerBackend  they are where a backend keeps them that is not configured any more
         ├── FilesOutOfReach   everything of a workload was removed but files that nobody can reach now
         └── WorkloadBusy      nor was this one, but only because another one works on its files
 
@@ -102,6 +104,15 @@ class ListensTooOften(TooManyListeners):
     def __init__(self, most: int) -> None:
         super().__init__(
             f"this client listens to events {most} times already (jobs.client_limits.event_streams)"
+        )
+
+
+class AddressListensTooOften(TooManyListeners):
+    """One address follows events as often as it may, whatever clients are there."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} streams of events go to this address already: close some, or poll GET /jobs"
         )
 
 
@@ -186,6 +197,16 @@ class LaunchFailed(BackendError):
 
 class FilesGone(LaunchFailed):
     """What a job has left is not there any more; a copy of it (`jobs.copies_url`) may be."""
+
+
+class FormerBackend(FilesGone):
+    """What a job has left is where a backend keeps it that is not the configured one, out of reach."""
+
+    def __init__(self, former: str, present: str, why: str = "") -> None:
+        super().__init__(
+            f"it ran with jobs.api_type = {former!r}, which is {present!r} now, and what it left is out of "
+            f"reach{': ' if why else ''}{why}; with the former value it is published"
+        )
 
 
 class FilesOutOfReach(BackendError):

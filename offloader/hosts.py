@@ -16,7 +16,9 @@ async def lease_of_this_process(backend: Backend) -> Lease:
     Raises:
         BackendError: the backend cannot be asked where its workloads live.
     """
-    return Lease(owner=f"{host_id()}/{secrets.token_hex(6)}", host=await backend.place())
+    here = host_id()
+    owner = f"{here}/{secrets.token_hex(6)}"
+    return Lease(owner=owner, host=await backend.place(), directories=here)
 
 
 def host_id() -> str:

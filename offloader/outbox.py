@@ -11,51 +11,39 @@ Where the files are gone with their host and jobs copy theirs elsewhere (docs/co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, TypeVar
 
 from foundation.clock import Clock
 from foundation.logs import get_logger
 from offloader import outbox_steps as steps
-from offloader.backends.base import Backend, Phase
+from offloader.backends.base import Backend, Observation, Phase
+from offloader.complaints import Complaints
 from offloader.copies import JobCopies, result_of
-from offloader.errors import BackendError, FilesGone, NothingToPublish
+from offloader.errors import (
+    BackendError,
+    FilesGone,
+    JobNotFound,
+    NothingToPublish,
+    StoreError,
+)
 from offloader.models import Job, OutboxEntry, Publication, StopReason
+from offloader.outbox_steps import entry_of, site_url_of
+from offloader.outbox_tokens import TokenSource
 from offloader.setting_values import in_words
 from offloader.store.base import JobStore
+
+T = TypeVar("T")
 
 FIRST_WAIT: Final = timedelta(seconds=30)
 _VOUCHED: Final = "PUBLISH_UNFENCED"
 _COMPLAIN_EVERY_NS: Final = 60_000_000_000
+_DEFECT: Final = "this service could not try it: its log says why (outbox.job_failed)"
 
 log = get_logger()
-
-
-class TokenSource(Protocol):
-    """Where the tokens of earlier jobs are kept, encrypted."""
-
-    async def newest_secret(
-        self, client_id: str, site_url: str, *, registration: str = ""
-    ) -> str | None:
-        """The newest token that this registration of the client sent for that site, or None."""
-
-    async def variables(self, job_id: str) -> Mapping[str, str]:
-        """What names the job's speech service, its keys included; often nothing."""
-
-
-class NoTokens:
-    """A `TokenSource` of a service that keeps none: results wait until they are published by hand."""
-
-    async def newest_secret(
-        self, client_id: str, site_url: str, *, registration: str = ""
-    ) -> str | None:
-        return None
-
-    async def variables(self, job_id: str) -> Mapping[str, str]:
-        return {}
 
 
 class Outbox:
@@ -86,8 +74,7 @@ class Outbox:
         self._copies = copies
         self._host = host
         self._refusal = refusal
-        self._complained_ns: dict[str, int] = {}
-        """When it was last said of a job that its attempt cannot be looked at."""
+        self._complaints = Complaints(clock, every_ns=_COMPLAIN_EVERY_NS)
 
     def retune(
         self, *, max_age: timedelta | None, slots: int, refusal: Callable[[str], str]
@@ -98,41 +85,52 @@ class Outbox:
         self._refusal = refusal
 
     async def check(self, waiting: Sequence[Job] | None = None) -> None:
-        """Look at every unpublished result once. A backend that fails costs an attempt, not the round.
+        """Look at every unpublished result once. A backend that fails costs an attempt, not the round, and so
+        does whatever else goes wrong with one job.
 
         `waiting`: those that this replica watches over; None: there is no other.
+
+        Raises:
+            StoreError: nothing can be noted of any job.
         """
         now = self._clock.utc_now()
         if waiting is None:
             waiting = await self._store.unpublished()
         running = [job for job in waiting if entry_of(job).publication is Publication.RUNNING]
-        free = self._slots - len(running)
+        free = self._slots
         for job in running:
-            await self._look_at_attempt(job, now)
+            # One that nobody can look at would keep its place for ever.
+            if await self._alone(job, self._look_at_attempt(job, now)):
+                free -= 1
         for job in waiting:
             entry = entry_of(job)
             if entry.publication is not Publication.WAITING or job.deletion_at:
                 continue
             if job.outbox is None:
-                await self._change(
-                    job, partial(steps.wait, at=(job.stopped_at or now) + FIRST_WAIT)
-                )
-            elif (
-                free > 0
-                and (entry.next_at is None or entry.next_at <= now)
-                and not job.retranscribing_now
-            ):
-                free -= 1
-                await self._attempt(job, now)
+                step = partial(steps.wait, at=(job.stopped_at or now) + FIRST_WAIT)
+                await self._alone(job, self._change(job, step))
+            elif (entry.next_at is None or entry.next_at <= now) and not job.retranscribing_now:
+                if free <= 0 and not self._is_former(job):
+                    continue
+                tried = await self._alone(job, self._attempt(job, now, may_start=free > 0))
+                free -= tried is not False
+                if tried is None:
+                    # Others have their turn before it comes again.
+                    step = partial(steps.failed, detail=_DEFECT, now=now)
+                    await self._alone(job, self._failed(job, step))
 
     async def heal(self, *, client_id: str, site_url: str, registration: str = "") -> None:
-        """A fresh token has come: whatever of this registration waits for that site is due now."""
+        """A fresh token has come: whatever of this registration waits for that site is due now.
+
+        Raises:
+            StoreError: nothing can be noted of any job.
+        """
         now = self._clock.utc_now()
         for job in await self._store.unpublished():
             own = (job.client_id, job.registration) == (client_id, registration)
             same = own and site_url_of(job) == site_url
             if same and entry_of(job).publication is Publication.WAITING:
-                await self._change(job, partial(steps.wait, at=now))
+                await self._alone(job, self._change(job, partial(steps.wait, at=now)))
 
     async def republish(self, job: Job) -> Job:
         """Try now, whatever became of earlier attempts.
@@ -156,9 +154,33 @@ class Outbox:
         ]
         return now - min(moments) if moments else timedelta(0)
 
-    async def _attempt(self, job: Job, now: datetime) -> None:
-        if job.stop_reason is StopReason.LOST and await self._is_back(job, now):
-            return
+    async def _alone(self, job: Job, work: Awaitable[T]) -> T | None:
+        """`work` on one job; None when it failed, which is no other job's business. Raises StoreError."""
+        try:
+            return await work
+        except StoreError:
+            raise
+        except JobNotFound:  # deleted since it was listed
+            return None
+        except Exception:
+            if self._complaints.due(job.id):
+                log.exception("outbox.job_failed", job_id=job.id)
+            return None
+
+    def _is_former(self, job: Job) -> bool:
+        """Another backend than the configured one ran it; its files may be in reach all the same."""
+        return job.workload is not None and job.workload.backend != self._backend.name
+
+    async def _attempt(self, job: Job, now: datetime, *, may_start: bool) -> bool:
+        """Whether it took a place. Without one it is only seen to that what is out of reach says so."""
+        lost = self._is_former(job) or job.stop_reason is StopReason.LOST
+        if (lost and await self._is_back(job, now)) or not may_start:
+            return False
+        await self._try(job, now)
+        return True
+
+    async def _try(self, job: Job, now: datetime) -> None:
+        assert job.workload is not None
         site_url = site_url_of(job)
         if refusal := self._refusal(site_url):
             detail = f"its site {refusal}"
@@ -171,7 +193,6 @@ class Outbox:
             detail = "no token is known for its site; the next job of its client brings one"
             await self._failed(job, partial(steps.failed, detail=detail, now=now))
             return
-        assert job.workload is not None
         keys = await self._tokens.variables(job.id)
         variables = {**keys, "AUTH_TOKEN": token, "SITE_URL": site_url}
         vouched = {_VOUCHED: "true"} if entry_of(job).vouched else {}
@@ -179,31 +200,32 @@ class Outbox:
             workload = await self._backend.salvage(
                 job.workload, job_type=job.spec.type, variables={**variables, **vouched}
             )
-        except FilesGone as error:
-            if self._copies is not None:
-                await self._rescue(job, self._copies, variables, now)
-                return
-            await self._failed(job, partial(steps.failed, detail=str(error), now=now))
-            return
         except BackendError as error:
-            await self._failed(job, partial(steps.failed, detail=str(error), now=now))
+            if isinstance(error, FilesGone) and self._copies is not None:
+                await self._rescue(job, self._copies, variables, now)
+            else:
+                await self._failed(job, partial(steps.failed, detail=str(error), now=now))
             return
-        await self._started(job, partial(steps.running, workload=workload), how="salvage")
+        started = await self._change(job, partial(steps.running, workload=workload))
+        self._tell_of_attempt(started, how="salvage")
 
     async def _is_back(self, job: Job, now: datetime) -> bool:
-        """Of a lost job the host alone may have been out of reach: it runs on, and publishes by itself."""
+        """Of a lost job the host alone may have been out of reach: it runs on, and publishes by itself.
+        True: whatever there is to be said of the job is stored."""
         assert job.workload is not None
         try:
             own = await self._backend.poll(job.workload)
         except BackendError:
             return False
+        if own.former:
+            return await self._is_out_of_reach(job, own, now)
         if own.phase in (Phase.STARTING, Phase.RUNNING):
             detail = "it was lost and is back: it runs still"
             await self._failed(job, partial(steps.lives, detail=detail, now=now))
             return True
         if own.phase is Phase.LOST or own.unpublished or own.exit_code != 0:
             return False
-        await self._store.change(job.id, partial(_published, now=now))
+        await self._store.change(job.id, partial(steps.published, now=now))
         log.info("outbox.published", job_id=job.id, type=job.spec.type.value, by="the job")
         return True
 
@@ -245,17 +267,12 @@ class Outbox:
     async def _without_copy(self, job: Job, now: datetime) -> None:
         if entry_of(job).copied:
             # Nobody removes it before there is a post: the job lives, and has made that itself.
-            await self._store.change(job.id, partial(_published, now=now))
+            await self._store.change(job.id, partial(steps.published, now=now))
             log.info("outbox.published", job_id=job.id, type=job.spec.type.value, by="the job")
             return
         # Its host may only be away: a job that is younger than a round of copies, say, on one that reboots.
         detail = "its files are gone or out of reach, and there is no copy of them"
         await self._failed(job, partial(steps.failed, detail=detail, now=now))
-
-    async def _started(
-        self, job: Job, step: Callable[[OutboxEntry], OutboxEntry], *, how: str
-    ) -> None:
-        self._tell_of_attempt(await self._change(job, step), how=how)
 
     def _tell_of_attempt(self, job: Job, *, how: str) -> None:
         attempts = entry_of(job).attempts + 1
@@ -263,26 +280,48 @@ class Outbox:
             "outbox.attempt", job_id=job.id, type=job.spec.type.value, attempt=attempts, how=how
         )
 
-    async def _look_at_attempt(self, job: Job, now: datetime) -> None:
+    async def _is_copied(self, job: Job) -> bool:
+        """Raises BackendError."""
+        return self._copies is not None and await self._copies.hold_result(job)
+
+    async def _is_out_of_reach(self, job: Job, seen: Observation, now: datetime) -> bool:
+        """A former backend has it, and there is no copy. Unlike what failed it is never too old: nobody has
+        tried it."""
+        detail = seen.detail
+        try:
+            if await self._is_copied(job):
+                return False
+        except BackendError as error:
+            detail = f"{detail}; {error}"
+        await self._note(job, partial(steps.out_of_reach, detail=detail, now=now))
+        return True
+
+    async def _note(self, job: Job, step: Callable[[OutboxEntry], OutboxEntry]) -> None:
+        detail = entry_of(await self._change(job, step)).detail
+        if detail != entry_of(job).detail:
+            log.warning("outbox.out_of_reach", job_id=job.id, detail=detail)
+
+    async def _look_at_attempt(self, job: Job, now: datetime) -> bool:
+        """Whether it still takes a place."""
         workload = entry_of(job).workload
         assert workload is not None
         assert job.workload is not None
         try:
             observation = await self._backend.poll(workload)
             if observation.phase in (Phase.STARTING, Phase.RUNNING):
-                return
+                return True
+            if observation.former:
+                await self._attempt_of_former(job, observation, now)
+                return False
             own = await self._backend.poll(job.workload)
             if own.phase in (Phase.STARTING, Phase.RUNNING):
-                return  # of its ended job the backend knows no more just now
-            left = own.unpublished or (
-                entry_of(job).copied
-                and self._copies is not None
-                and await self._copies.hold_result(job)
-            )
+                return True  # of its ended job the backend knows no more just now
+            left = own.unpublished or (entry_of(job).copied and await self._is_copied(job))
         except BackendError as error:
-            self._complain(job, error)
-            return
-        self._complained_ns.pop(job.id, None)
+            if self._complaints.due(job.id):
+                log.error("outbox.attempt_unknown", job_id=job.id, error=str(error))
+            return True
+        self._complaints.settled(job.id)
         if left:
             step = partial(steps.judged, job=job, observation=observation, now=now)
             changed = await self._failed(job, step)
@@ -295,16 +334,17 @@ class Outbox:
                 detail=entry.detail,
             )
         else:
-            await self._store.change(job.id, partial(_published, now=now))
+            await self._store.change(job.id, partial(steps.published, now=now))
             log.info("outbox.published", job_id=job.id, type=job.spec.type.value)
+        return False
 
-    def _complain(self, job: Job, error: BackendError) -> None:
-        """Once a minute: what is looked at every second is one event."""
-        now_ns = self._clock.monotonic_ns()
-        last_ns = self._complained_ns.get(job.id)
-        if last_ns is None or now_ns - last_ns >= _COMPLAIN_EVERY_NS:
-            self._complained_ns[job.id] = now_ns
-            log.error("outbox.attempt_unknown", job_id=job.id, error=str(error))
+    async def _attempt_of_former(self, job: Job, seen: Observation, now: datetime) -> None:
+        """How it ends, and whether it has posted, is told when its backend is configured again. Until then it
+        stays under way, for a second one could post twice; where there is a copy, that is guarded against."""
+        if await self._is_copied(job):
+            await self._change(job, partial(steps.wait, at=now))
+        elif entry_of(job).detail != seen.detail:
+            await self._note(job, lambda entry: replace(entry, detail=seen.detail))
 
     async def _failed(self, job: Job, step: Callable[[OutboxEntry], OutboxEntry]) -> Job:
         """Store what became of an attempt; one more is only waited for while the result is young enough."""
@@ -324,19 +364,3 @@ class Outbox:
         return await self._store.change(
             job.id, lambda present: replace(present, outbox=step(entry_of(present)))
         )
-
-
-def entry_of(job: Job) -> OutboxEntry:
-    """Its retries so far; the beginning when there were none."""
-    return job.outbox or OutboxEntry()
-
-
-def _published(job: Job, *, now: datetime) -> Job:
-    entry = replace(entry_of(job), publication=Publication.PUBLISHED, next_at=None, detail="")
-    # What is left of its files is another size now.
-    return replace(job, unpublished=False, outbox=entry, published_at=now, left_bytes=None)
-
-
-def site_url_of(job: Job) -> str:
-    """The Mattermost that the job belongs to."""
-    return str(job.spec.input_data.get("site_url") or "")

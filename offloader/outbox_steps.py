@@ -17,8 +17,26 @@ NOBODY_ELSE_KNOWN: Final = 4
 STILL_LIVES: Final = 5
 """Exit code of a rescue: the copy still grows."""
 _LIVES_WAIT: Final = timedelta(minutes=1)
+_OUT_OF_REACH_WAIT: Final = timedelta(minutes=10)
 _REFUSALS: Final = 3
 """So often in a row, hours apart, before it is believed."""
+
+
+def entry_of(job: Job) -> OutboxEntry:
+    """Its retries so far; the beginning when there were none."""
+    return job.outbox or OutboxEntry()
+
+
+def site_url_of(job: Job) -> str:
+    """The Mattermost that the job belongs to."""
+    return str(job.spec.input_data.get("site_url") or "")
+
+
+def published(job: Job, *, now: datetime) -> Job:
+    """Nothing of its result is left to be published."""
+    entry = replace(entry_of(job), publication=Publication.PUBLISHED, next_at=None, detail="")
+    # What is left of its files is another size now.
+    return replace(job, unpublished=False, outbox=entry, published_at=now, left_bytes=None)
 
 
 def wait_after(attempts: int) -> timedelta:
@@ -46,6 +64,12 @@ def failed(entry: OutboxEntry, *, detail: str, now: datetime) -> OutboxEntry:
 def lives(entry: OutboxEntry, *, detail: str, now: datetime) -> OutboxEntry:
     """The job itself is still at it, so that was no attempt: once it is dead, or has published, it shows."""
     return replace(entry, publication=Publication.WAITING, next_at=now + _LIVES_WAIT, detail=detail)
+
+
+def out_of_reach(entry: OutboxEntry, *, detail: str, now: datetime) -> OutboxEntry:
+    """Nothing can be tried here, so that was no attempt, and no age gives it up."""
+    at = now + _OUT_OF_REACH_WAIT
+    return replace(entry, publication=Publication.WAITING, next_at=at, detail=detail)
 
 
 def running(entry: OutboxEntry, *, workload: Workload) -> OutboxEntry:

@@ -1,7 +1,7 @@
 """Removes jobs, or their files alone, wherever they are; what cannot be reached now is done later.
 
 A wish to delete is stored with the job, so it outlives restarts and engines that are away. A held job keeps
-everything until it is released. Tokens go at once: they need no host.
+everything until it is released. Tokens go at once, for they need no host, unless another job needs them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from offloader.backends.base import Backend
 from offloader.errors import BackendError, FilesOutOfReach, JobIsHeld, JobIsRunning
 from offloader.lost_jobs import LostJobs
 from offloader.models import Job
+from offloader.spent_tokens import forget_token_unless_needed
 from offloader.store.base import JobStore, Lease, SecretStore, is_elsewhere
 
 log = get_logger()
@@ -44,7 +45,7 @@ class Removal:
 
     async def delete(self, job: Job) -> bool:
         """Remove record, log, files and token. False: something is out of reach, and the job is removed as
-        soon as it can be.
+        soon as it can be. A token that another result waits for stays until none does (`spent_tokens`).
 
         Raises:
             JobIsRunning: it has not finished.
@@ -53,7 +54,7 @@ class Removal:
         """
         wanted = await self.doom(job)
         if self._secrets is not None:
-            await self._secrets.forget_secret(job.id)
+            await forget_token_unless_needed(wanted, store=self._store, secrets=self._secrets)
         try:
             return await self.finish(wanted)
         except BackendError as error:

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from offloader.errors import NothingToPublish
 from offloader.models import Job
-from offloader.outbox import Outbox, site_url_of
+from offloader.outbox import Outbox
+from offloader.outbox_steps import site_url_of
 from offloader.speech_keys import speech_variables
 from offloader.store.base import SecretStore
 

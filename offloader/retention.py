@@ -7,18 +7,20 @@ somebody holds is left alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from foundation.clock import Clock
+from foundation.file_manifest import NAME as MANIFEST
+from foundation.file_manifest import ManifestError, entries_of
 from foundation.logs import get_logger
-from offloader.backends.base import Backend
+from offloader.backends.base import Artifact, Backend
 from offloader.errors import BackendError, JobIsHeld, JobIsRunning, JobNotFound
-from offloader.models import Job, Publication
-from offloader.outbox import entry_of
+from offloader.models import Job, Publication, Workload
+from offloader.outbox_steps import entry_of
 from offloader.removal import Removal
 from offloader.settings import JobsSettings
 from offloader.store.base import JobStore, Lease, is_elsewhere
@@ -27,6 +29,8 @@ HOST_MAY_RETURN: Final = timedelta(days=7)
 """So long a deletion waits for the only host that reaches the files."""
 _PUBLISHED_REST: Final = re.compile(r"[^/]+/artifacts/.+")
 """All that our programs leave of a published result (docs/job-contract.md 4)."""
+_MANIFEST: Final = re.compile(rf"[^/]+/artifacts/{re.escape(MANIFEST)}")
+_LONGEST_MANIFEST_BYTES: Final = 4 << 20
 
 _COMPLAIN_EVERY_NS: Final = 3600_000_000_000
 
@@ -95,11 +99,11 @@ class Retention:
             return await self._store.change(job.id, lambda now: replace(now, left_bytes=0))
         try:
             files = await self._backend.artifacts(job.workload)
+            rest = not job.unpublished and await self._is_published_rest(job.workload, files)
         except BackendError as error:
             log.debug("job.files_not_measured", job_id=job.id, error=str(error))
             return job
         size = sum(file.size_bytes for file in files)
-        rest = bool(files) and all(_PUBLISHED_REST.fullmatch(file.name) for file in files)
 
         def measured(now: Job) -> Job:
             published_at = now.published_at
@@ -108,6 +112,18 @@ class Retention:
             return replace(now, left_bytes=size, published_at=published_at)
 
         return await self._store.change(job.id, measured)
+
+    async def _is_published_rest(self, workload: Workload, files: Sequence[Artifact]) -> bool:
+        """Whether a job that failed did so after its post. That nothing but artifacts is left does not tell:
+        the release before kept them as long as the record, and to a foreign image the name may mean anything.
+        Raises BackendError."""
+        if not all(_PUBLISHED_REST.fullmatch(file.name) for file in files):
+            return False
+        for file in files:
+            if _MANIFEST.fullmatch(file.name) and file.size_bytes <= _LONGEST_MANIFEST_BYTES:
+                chunks = self._backend.read_artifact(workload, file.name)
+                return _tells_of_post(b"".join([chunk async for chunk in chunks]))
+        return False
 
     def _is_old(self, job: Job, now: datetime) -> bool:
         if job.hold or job.deletion_at or job.retranscribing:
@@ -147,6 +163,14 @@ class Retention:
             self._complained_ns[job.id] = now_ns
             text = str(error) if isinstance(error, BackendError) else repr(error)
             log.error("job.removal_failed", job_id=job.id, error=text)
+
+
+def _tells_of_post(manifest: bytes) -> bool:
+    """Our programs note what they keep once the post surely exists (docs/job-contract.md 4)."""
+    try:
+        return any(entry.get("event") == "kept" for entry in entries_of(manifest))
+    except ManifestError:
+        return False
 
 
 def _is_from_before(job: Job) -> bool:

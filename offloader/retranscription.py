@@ -25,7 +25,7 @@ from offloader.models import (
     RetranscriptionState,
     Workload,
 )
-from offloader.outbox import entry_of, site_url_of
+from offloader.outbox_steps import entry_of, site_url_of
 from offloader.retranscription_wish import AZURE, OPENAI, RetranscriptionWish, name_of
 from offloader.secrets import MASK
 from offloader.store.base import JobStore, SecretStore
@@ -148,11 +148,14 @@ class Retranscriber:
         """Places of work after calls that are taken, on all replicas."""
         after_call = sum(job.post_call for job in await self._store.live())
         again = sum(job.retranscribing_now for job in await self._store.retranscribing())
-        publishing = sum(
-            entry_of(job).publication is Publication.RUNNING
-            for job in await self._store.unpublished()
-        )
+        publishing = sum(self._publishes(job) for job in await self._store.unpublished())
         return after_call + again + publishing
+
+    def _publishes(self, job: Job) -> bool:
+        """An attempt of a former backend may be under way for ever, out of reach (`offloader.outbox`)."""
+        entry = entry_of(job)
+        ours = entry.workload is not None and entry.workload.backend == self._backend.name
+        return entry.publication is Publication.RUNNING and ours
 
     async def _has_audio(self, job: Job) -> bool:
         if job.workload is None:
@@ -229,8 +232,8 @@ class Retranscriber:
                     await self._backend.stop(wish.workload, grace_s=_STOP_GRACE_S)
                 self._complained_ns.pop(job.id, None)
                 return
-            chunks = self._backend.logs(wish.workload, tail_bytes=_TAIL_BYTES)
-            tail = b"".join([chunk async for chunk in chunks])
+            # Of what a former backend has, nothing is to be had.
+            tail = b"" if observation.former else await self._tail_of(wish.workload)
         except BackendError as error:
             self._complain("retranscription.unknown", job, error)
             return
@@ -240,6 +243,10 @@ class Retranscriber:
         if wish.stop and not done:
             detail = _STOPPED
         await self._end(job, wish, state, detail=detail, exit_code=observation.exit_code)
+
+    async def _tail_of(self, workload: Workload) -> bytes:
+        chunks = self._backend.logs(workload, tail_bytes=_TAIL_BYTES)
+        return b"".join([chunk async for chunk in chunks])
 
     async def _stop(self, job: Job, workload: Workload) -> None:
         try:

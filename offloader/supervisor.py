@@ -1,9 +1,7 @@
 """Watches the jobs: what the backend sees becomes their state; deadlines, retention, adoption, shutdown.
 
 One look at every live job per second (of thousands, at some: `looks`). A round waits only a moment for hosts
-that do not answer: what is known of the others' jobs is not to depend on them. The deadline is computed from
-the store, so it holds over restarts; within a process it then runs on the monotonic clock, so a wall clock
-that jumps neither kills a job nor lets it run on.
+that do not answer: what is known of the others' jobs is not to depend on them.
 """
 
 from __future__ import annotations
@@ -11,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final
 
 from foundation.clock import Clock
 from foundation.logs import get_logger
 from offloader.backends.base import Backend, Phase
+from offloader.complaints import Complaints
+from offloader.deadlines import Deadlines
 from offloader.errors import BackendError
 from offloader.failure_log import in_its_own_words
 from offloader.failures import failure_fields, failure_of
@@ -104,11 +104,11 @@ class Supervisor:
             now=self._now,
         )
         self._adopting = Patience(_ROUND_WAITS_S)
-        self._deadline_ns: dict[str, int] = {}
+        self._deadlines = Deadlines(clock)
         self._logs = LogWatch(backend=backend, store=store, room_made=self._tell_of_room)
         self._looks = Looks(logs_every_ns=_FIGURES_EVERY_NS)
-        self._check_failed_ns: dict[str, int] = {}
-        """When a job that cannot be looked at was last complained about."""
+        self._complaints = Complaints(clock, every_ns=_COMPLAIN_EVERY_NS)
+        """About jobs that cannot be looked at: an engine that is down is one event."""
         self._on_room: list[Callable[[], None]] = []
 
     @property
@@ -203,7 +203,7 @@ class Supervisor:
         async def look(job: Job) -> None:
             try:
                 await self._check_job(job, read_log=job.id in read)
-                self._check_failed_ns.pop(job.id, None)
+                self._complaints.settled(job.id)
             except BackendError as error:
                 self._tell_of_failed_check(job, error)
             finally:
@@ -262,7 +262,7 @@ class Supervisor:
         mine = await self._store.claim(self._lease, take=take)
         self._claimed_ns = self._clock.monotonic_ns()
         ids = {job.id for job in mine.live}
-        for job_id in {*self._deadline_ns, *self._logs.figures} - ids:
+        for job_id in {*self._deadlines.known, *self._logs.figures} - ids:
             self._unwatch(job_id)  # another replica's by now
         return mine
 
@@ -307,20 +307,25 @@ class Supervisor:
         if seen.state is JobState.STOPPING:
             # The wish is stored before it is sent: it may not have arrived.
             await self._backend.stop(job.workload, grace_s=self._stop_grace_s)
-        elif self._clock.monotonic_ns() >= self._deadline_of(job):
+        elif self._deadlines.passed(job):
             await self.stop(seen, reason=StopReason.MAX_DURATION)
 
     def _tell_of_failed_check(self, job: Job, error: BackendError) -> None:
-        """Once a minute: an engine that is down is looked at every second, but is one event."""
-        now_ns = self._clock.monotonic_ns()
-        last_ns = self._check_failed_ns.get(job.id)
-        if last_ns is None or now_ns - last_ns >= _COMPLAIN_EVERY_NS:
-            self._check_failed_ns[job.id] = now_ns
+        if self._complaints.due(job.id):
             log.error("job.check_failed", job_id=job.id, error=str(error))
 
     async def _finish(self, job: Job, step: Callable[[Job], Job]) -> None:
-        finished = await self._store.change(job.id, step)
+        was_live = False
+
+        def last_step(present: Job) -> Job:
+            nonlocal was_live
+            was_live = present.live
+            return step(present)
+
+        finished = await self._store.change(job.id, last_step)
         self._unwatch(job.id)
+        if not was_live:
+            return  # told already: a round and a drain, or another replica, may see the same end
         assert finished.stop_reason is not None
         failure = failure_of(finished)
         log.info(
@@ -337,19 +342,12 @@ class Supervisor:
 
     def _unwatch(self, job_id: str) -> None:
         self._logs.forget(job_id)
-        self._deadline_ns.pop(job_id, None)
-        self._check_failed_ns.pop(job_id, None)
+        self._deadlines.forget(job_id)
+        self._complaints.settled(job_id)
 
     def _tell_of_room(self) -> None:
         for observer in self._on_room:
             observer()
-
-    def _deadline_of(self, job: Job) -> int:
-        if job.id not in self._deadline_ns:
-            left = job.deadline_at - self._now()
-            left_ns = int(left / timedelta(microseconds=1)) * 1000
-            self._deadline_ns[job.id] = self._clock.monotonic_ns() + left_ns
-        return self._deadline_ns[job.id]
 
     def _now(self) -> datetime:
         return self._clock.utc_now()

@@ -62,6 +62,8 @@ class Observation:
     """With EXITED and LOST: it left a result of which no post surely exists (docs/job-contract.md 4)."""
     stale: bool = False
     """It is what an earlier look saw: where the workload is, nobody answers just now."""
+    former: bool = False
+    """With LOST: another backend made it, which is not configured any more; nothing here can look at it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,11 +38,18 @@ class Lease:
     ttl_s: float = LEASE_TTL_S
     host: str = ""
     """Where this process's workloads live (`Backend.place`); empty: every process can reach them."""
+    directories: str = ""
+    """The host whose job directories it can reach besides: of a former backend, perhaps."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Of the jobs that it can watch over."""
+        return ("", self.host, self.directories)
 
 
 def is_elsewhere(job: Job, lease: Lease | None) -> bool:
     """It ran on another host than ours."""
-    return lease is not None and job.host not in ("", lease.host)
+    return lease is not None and job.host not in lease.hosts
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ class MemoryJobStore:
 
     async def claim(self, lease: Lease, *, take: bool = True) -> Claim:
         taken = set()
-        unpublished = [job for job in self._unpublished() if job.host in ("", lease.host)]
+        unpublished = [job for job in self._unpublished() if job.host in lease.hosts]
         again = self._retranscribing()
         for job in {job.id: job for job in (*self._live(), *unpublished, *again)}.values():
             hold = self._holds.get(job.id)
@@ -174,7 +174,7 @@ class MemoryJobStore:
         # An end that is too far away was written before the clock was set back.
         if held and -free_for <= timedelta(seconds=2 * lease.ttl_s):
             return False
-        if job.host in ("", lease.host):
+        if job.host in lease.hosts:
             return True
         if job.retranscription is not None and job.retranscribing:  # nobody watched over it before
             free_for = min(free_for, self._clock.utc_now() - job.retranscription.requested_at)

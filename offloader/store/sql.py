@@ -211,7 +211,7 @@ class SqlJobStore:
         )
         return Claim(
             live=[job for job in mine if job.live],
-            unpublished=[job for job in ended if job.unpublished and job.host in ("", lease.host)],
+            unpublished=[job for job in ended if job.unpublished and job.host in lease.hosts],
             retranscribing=[job for job in ended if job.retranscribing],
             taken=got.intersection(free),
         )
@@ -288,7 +288,7 @@ class _Place:
 
     @property
     def _of_this_host(self) -> bool:
-        return self.row["host"] in ("", self.lease.host)
+        return self.row["host"] in self.lease.hosts
 
 
 def _ownerless(lease: Lease, now_ms: int) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import and_, delete, insert, select, update
+from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -94,6 +94,11 @@ class SqlClientStore:
         async with self._database.read() as connection:
             query = select(clients.c.id).order_by(clients.c.id)
             return list((await connection.execute(query)).scalars())
+
+    async def count(self) -> int:
+        async with self._database.read() as connection:
+            counted = await connection.execute(select(func.count()).select_from(clients))
+            return int(counted.scalar_one())
 
 
 class SqlSessionStore:

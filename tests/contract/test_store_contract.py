@@ -283,6 +283,7 @@ async def test_a_client_can_get_another_key_and_clients_are_listed(clients: Clie
     await clients.replace("a", "other")
     assert (await clients.get("a"), await clients.get("b")) == ("other", "hash")
     assert list(await clients.ids()) == ["a", "b"]
+    assert await clients.count() == 2
 
 
 async def test_a_registration_keeps_its_mark_until_it_gets_another(clients: ClientStore) -> None:
@@ -499,6 +500,20 @@ async def test_a_restarted_service_of_the_host_is_first(stores: Stores, store: J
     there, again = Lease("two", host="there"), Lease("three", host="here")
     assert list((await store.claim(there)).live) == []
     assert [each.id for each in (await store.claim(again)).live] == [job(1).id]
+
+
+async def test_job_directories_of_its_host_are_watched_over_by_a_service_whose_jobs_live_elsewhere(
+    stores: Stores, store: JobStore
+) -> None:
+    left = job(1, state=JobState.FINISHED, stopped_at=NOON, unpublished=True)
+    await store.reserve(left, admits=always, lease=Lease("one", host="here"))
+    await store.reserve(job(2), admits=always, lease=Lease("one", host="here"))
+    await store.release("one")
+    for lease in (Lease("two", host="engine"), Lease("three", host="engine", directories="there")):
+        claim = await store.claim(lease)
+        assert [*claim.live, *claim.unpublished] == []
+    claim = await store.claim(Lease("four", host="engine", directories="here"))
+    assert [each.id for each in (*claim.unpublished, *claim.live)] == [job(1).id, job(2).id]
 
 
 async def test_files_of_a_lost_host_are_left_to_it(stores: Stores, store: JobStore) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,7 +17,9 @@ import pytest
 import structlog.testing
 
 from foundation.clock import ManualClock
+from foundation.file_manifest import next_line
 from offloader.backends.base import Observation, Phase
+from offloader.backends.process import ProcessBackend
 from offloader.backends.stub import StubBackend
 from offloader.errors import BackendError, JobIsHeld, JobIsRunning, JobNotFound
 from offloader.lost_jobs import LostJobs
@@ -32,13 +36,15 @@ from offloader.models import (
 from offloader.orphans import sweep_orphans
 from offloader.removal import Removal, held, released
 from offloader.retention import HOST_MAY_RETURN, Retention
-from offloader.settings import load_settings
+from offloader.settings import ProcessSettings, load_settings
+from offloader.spent_tokens import erase_spent_tokens
 from offloader.store.base import JobStore, Lease, SecretStore
 from offloader.store.memory import MemoryJobStore, MemorySecretStore
 from offloader.store.stores import open_stores
 
 SITE = "https://chat.example.com"
 HERE = Lease("me", host="here")
+FROZEN = Path(__file__).parents[1] / "fixtures" / "job_directories" / "v1-failed"
 
 
 @dataclass
@@ -104,6 +110,11 @@ class Bench:
         found = await self.store.get(job_id)
         assert found is not None
         return found
+
+    async def clean(self, **time: float) -> None:
+        """Erase the tokens that nobody needs."""
+        self.clock.advance(seconds=timedelta(**time).total_seconds())
+        await erase_spent_tokens(store=self.store, secrets=self.secrets)
 
     async def sweep(self, **time: float) -> None:
         self.clock.advance(seconds=timedelta(**time).total_seconds())
@@ -189,13 +200,70 @@ async def test_what_is_not_published_is_measured_and_never_erased(bench: Bench) 
         assert (await bench.stored(job.id)).left_bytes == 1000
 
 
+def manifest(*events: str) -> bytes:
+    lines = b""
+    for event in events:
+        lines += next_line(lines, {"event": event, "files": []})
+    return lines
+
+
 async def test_a_job_that_crashed_after_its_post_left_nothing_but_artifacts_which_go(
     bench: Bench,
 ) -> None:
-    bench.backend.files = {"r/artifacts/speaker-01.ogg": b"voice"}
+    bench.backend.files = {
+        "r/artifacts/speaker-01.ogg": b"voice",
+        "r/artifacts/manifest.jsonl": manifest("tried", "kept"),
+    }
     job = await bench.job(exit_code=139)
     await bench.sweep()
     assert bench.backend.erased == [job.id]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"r/artifacts/manifest.jsonl": manifest("transcribed again")},
+        {"r/artifacts/manifest.jsonl": b'{"event":"kept"}\n'},
+        {"r/manifest.jsonl": manifest("kept")},
+        {"r/artifacts/again-1/manifest.jsonl": manifest("kept")},
+    ],
+)
+async def test_artifacts_of_a_failed_job_stay_unless_its_manifest_tells_of_its_post(
+    bench: Bench, files: dict[str, bytes]
+) -> None:
+    bench.backend.files = {"r/artifacts/speaker-01.ogg": b"voice", **files}
+    job = await bench.job(exit_code=139)
+    for _ in range(29):
+        await bench.sweep(days=1)
+    assert bench.backend.erased == bench.backend.removed == []
+    assert (await bench.stored(job.id)).published_at is None
+    await bench.sweep(days=1)
+    assert bench.backend.removed == [job.id], "as everything of a failed one"
+
+
+async def test_what_a_failed_job_of_the_release_before_kept_outlives_an_upgrade(
+    bench: Bench, tmp_path: Path
+) -> None:
+    jobs_dir = shutil.copytree(FROZEN, tmp_path / "jobs")
+    settings = ProcessSettings(jobs_dir, "", ("true",), ("true",), 300.0, 64 * 1024)
+    backend = ProcessBackend(settings, environ=os.environ)
+    bench.backend = backend  # type: ignore[assignment]  # the real one, on the files of a real one
+    bench.__post_init__()
+    ((job_id, workload),) = (await backend.adopt()).items()
+    end = await backend.poll(workload)
+    assert (end.phase, end.exit_code, end.unpublished) == (Phase.EXITED, 139, False)
+    now = bench.clock.utc_now()
+    data = {"call_id": "c" * 26, "site_url": SITE, "keep_audio": "true"}
+    spec = JobSpec(JobType.TRANSCRIBING, "runner", 60, data)
+    old = Job(job_id, "ann", spec, now, state=JobState.FINISHED, stopped_at=now, workload=workload)
+    old = replace(old, stop_reason=StopReason.CRASHED, exit_code=139)
+    await bench.store.reserve(old, admits=lambda *_: True, lease=HERE)
+    before = sorted(path for path in jobs_dir.rglob("*") if path.is_file())
+    assert len(before) == 5
+    for _ in range(29):
+        await bench.sweep(days=1)
+    assert sorted(path for path in jobs_dir.rglob("*") if path.is_file()) == before
 
 
 async def test_files_out_of_reach_are_erased_when_they_can_be_reached(bench: Bench) -> None:
@@ -240,6 +308,39 @@ async def test_a_deletion_takes_record_files_and_token_and_no_token_waits_for_a_
     bench.backend.unreachable = ""
     await bench.sweep()
     assert await bench.store.get(away.id) is None
+
+
+async def test_a_deleted_jobs_token_stays_while_another_result_is_to_be_published_with_it(
+    bench: Bench,
+) -> None:
+    waits, older = await bench.job(unpublished=True), await bench.job()
+    elsewhere, newest = await bench.job(unpublished=True), await bench.job()
+    await bench.store.change(
+        elsewhere.id,
+        lambda job: replace(
+            job, spec=replace(job.spec, input_data={"site_url": "https://other.example.com"})
+        ),
+    )
+    await bench.secrets.put_secret(newest.id, "ann", SITE, "newest")
+    assert await bench.removal.delete(older)
+    assert await bench.secrets.secret(older.id) is None, "a newer one is there"
+    assert await bench.removal.delete(newest)
+    assert await bench.secrets.newest_secret("ann", SITE) == "newest"
+    await bench.clean(minutes=2)
+    assert await bench.secrets.newest_secret("ann", SITE) == "newest"
+    await bench.store.change(waits.id, partial(published, bench=bench))
+    await bench.clean(minutes=2)
+    assert await bench.secrets.newest_secret("ann", SITE) is None
+
+
+async def test_no_token_stays_for_a_result_that_is_to_be_deleted_itself(bench: Bench) -> None:
+    waits, newest = await bench.job(unpublished=True), await bench.job()
+    await bench.secrets.put_secret(newest.id, "ann", SITE, "newest")
+    bench.backend.unreachable = "the engine is down"
+    for job in (newest, waits):
+        assert not await bench.removal.delete(job)
+    await bench.clean(minutes=2)
+    assert await bench.secrets.newest_secret("ann", SITE) is None
 
 
 @pytest.mark.documents("a-job-whose-files-cannot-be-removed/2")

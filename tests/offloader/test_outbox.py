@@ -12,10 +12,18 @@ import structlog
 from foundation.clock import ManualClock
 from offloader.backends.base import LaunchRequest, Observation, Phase
 from offloader.backends.stub import StubBackend
-from offloader.errors import BackendError, NothingToPublish
-from offloader.models import Job, JobSpec, JobState, JobType, Publication, StopReason
-from offloader.outbox import FIRST_WAIT, Outbox, entry_of
-from offloader.outbox_steps import LONGEST_WAIT, wait_after
+from offloader.errors import BackendError, FormerBackend, NothingToPublish, StoreError
+from offloader.models import (
+    Job,
+    JobSpec,
+    JobState,
+    JobType,
+    Publication,
+    StopReason,
+    Workload,
+)
+from offloader.outbox import FIRST_WAIT, Outbox
+from offloader.outbox_steps import LONGEST_WAIT, entry_of, wait_after
 from offloader.store.memory import MemoryJobStore
 
 SITE = "http://mattermost"
@@ -347,3 +355,151 @@ async def test_an_attempt_that_cannot_be_looked_at_is_complained_about_once_a_mi
             await bench.outbox.check()
             bench.clock.advance(seconds=1)
     assert len(lines) == 2
+
+
+@pytest.mark.documents("a-defect-of-the-outbox")
+async def test_what_goes_wrong_with_one_job_keeps_no_other_from_its_attempt(
+    documented: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(slots=1)
+    await bench.leave_result("j1")
+    await bench.leave_result("j2")
+    salvage = bench.backend.salvage
+
+    async def odd(workload: Workload, **told: Any) -> Workload:
+        if workload.reference["id"] == "j1":
+            raise KeyError("job_id")
+        return await salvage(workload, **told)
+
+    monkeypatch.setattr(bench.backend, "salvage", odd)
+    with structlog.testing.capture_logs() as lines:
+        await bench.after(FIRST_WAIT)
+        await bench.outbox.check()
+    assert [job_id for job_id, _ in bench.backend.salvaged] == ["j2"]
+    assert [line["job_id"] for line in lines if line["log_level"] == "error"] == ["j1"]
+    entry = entry_of(await bench.job("j1"))
+    assert (entry.publication, entry.attempts) == (Publication.WAITING, 1)
+    documented("a-defect-of-the-outbox", entry.detail)
+
+
+async def test_an_attempt_that_can_never_be_looked_at_takes_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(slots=1)
+    await bench.leave_result("j1")
+    await bench.after(FIRST_WAIT)
+    poll = bench.backend.poll
+
+    async def odd(workload: Workload) -> Observation:
+        if str(workload.reference["id"]).startswith("j1"):
+            raise ValueError("no number")
+        return await poll(workload)
+
+    monkeypatch.setattr(bench.backend, "poll", odd)
+    with structlog.testing.capture_logs() as lines:
+        await bench.leave_result("j2")
+        for _ in range(60):
+            bench.clock.advance(seconds=1)
+            await bench.outbox.check()
+    assert [job_id for job_id, _ in bench.backend.salvaged] == ["j1", "j2"]
+    assert await bench.publication("j1") is Publication.RUNNING, "which may have posted"
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == [
+        "outbox.job_failed"
+    ] * 2
+
+
+async def test_a_job_that_is_deleted_meanwhile_ends_neither_a_round_nor_a_healing(
+    bench: Bench,
+) -> None:
+    await bench.leave_result("j1")
+    await bench.leave_result("j2")
+    listed = await bench.store.unpublished()
+    bench.clock.advance(seconds=FIRST_WAIT.total_seconds())
+    await bench.store.delete("j1")
+    with structlog.testing.capture_logs() as lines:
+        await bench.outbox.check(listed)
+    assert await bench.publication("j2") is Publication.RUNNING
+    assert "error" not in {line["log_level"] for line in lines}
+
+
+async def test_a_fresh_token_heals_also_what_comes_after_a_deleted_job(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.leave_result("j1")
+    await bench.leave_result("j2")
+    listed = await bench.store.unpublished()
+    await bench.store.delete("j1")
+
+    async def earlier() -> Any:
+        return listed
+
+    monkeypatch.setattr(bench.store, "unpublished", earlier)
+    await bench.outbox.heal(client_id="ann", site_url=SITE)
+    assert entry_of(await bench.job("j2")).next_at == bench.clock.utc_now()
+
+
+async def test_a_database_that_is_away_ends_the_round_and_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.leave_result()
+
+    async def away(*_: object) -> Job:
+        raise StoreError("the database is away")
+
+    monkeypatch.setattr(bench.store, "change", away)
+    with pytest.raises(StoreError):
+        await bench.after(FIRST_WAIT)
+
+
+@pytest.mark.documents("a-job-of-a-former-backend")
+async def test_what_a_former_backend_keeps_is_named_not_tried_and_never_given_up(
+    bench: Bench, documented: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.leave_result("j1")
+    former = Workload("process", {"directory": "/nowhere/j1"})
+    await bench.store.change("j1", lambda job: replace(job, workload=former))
+    poll = bench.backend.poll
+    error = FormerBackend("process", "docker")
+
+    async def seen(workload: Workload) -> Observation:
+        if workload == former:
+            return Observation(Phase.LOST, detail=str(error), unpublished=True, former=True)
+        return await poll(workload)
+
+    monkeypatch.setattr(bench.backend, "poll", seen)
+    with structlog.testing.capture_logs() as lines:
+        await bench.after(FIRST_WAIT)
+        for _ in range(30):
+            await bench.after(timedelta(days=1))
+    entry = entry_of(await bench.job("j1"))
+    assert (entry.publication, entry.attempts) == (Publication.WAITING, 0)
+    assert (await bench.job("j1")).unpublished
+    documented("a-job-of-a-former-backend", entry.detail)
+    assert [line["event"] for line in lines] == ["outbox.out_of_reach"]
+
+
+async def test_an_attempt_of_a_former_backend_waits_for_that_and_takes_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(slots=1)
+    await bench.leave_result("j1")
+    await bench.after(FIRST_WAIT)
+    poll, out_of_reach = bench.backend.poll, True
+
+    async def seen(workload: Workload) -> Observation:
+        if out_of_reach and str(workload.reference["id"]).startswith("j1"):
+            return Observation(Phase.LOST, detail="out of reach", unpublished=True, former=True)
+        return await poll(workload)
+
+    monkeypatch.setattr(bench.backend, "poll", seen)
+    await bench.leave_result("j2")
+    for _ in range(30):
+        await bench.after(timedelta(days=1))
+    entry = entry_of(await bench.job("j1"))
+    assert (entry.publication, entry.detail) == (Publication.RUNNING, "out of reach")
+    assert [job_id for job_id, _ in bench.backend.salvaged] == ["j1", "j2"]
+    # It is configured again, and tells that the files stayed though the attempt ended well.
+    out_of_reach = False
+    bench.backend.exit("j1/salvage-1", 0)
+    await bench.outbox.check()
+    assert await bench.publication("j1") is Publication.UNPUBLISHABLE, "never posted twice"

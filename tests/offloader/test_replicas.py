@@ -19,7 +19,7 @@ from offloader.backends.base import LaunchRequest
 from offloader.backends.stub import StubBackend
 from offloader.copies import JobCopies
 from offloader.errors import BackendError, WorkloadBusy
-from offloader.hosts import lease_of_this_process
+from offloader.hosts import host_id, lease_of_this_process
 from offloader.lifecycle import launched
 from offloader.lost_jobs import LostJobs
 from offloader.models import (
@@ -32,7 +32,8 @@ from offloader.models import (
     StopReason,
     Workload,
 )
-from offloader.outbox import NoTokens, Outbox
+from offloader.outbox import Outbox
+from offloader.outbox_tokens import NoTokens
 from offloader.removal import Removal
 from offloader.retranscription import Retranscriber
 from offloader.settings import load_settings
@@ -214,6 +215,7 @@ async def test_services_share_what_their_backends_say_is_in_reach_of_both() -> N
     leases = [await lease_of_this_process(StubBackend(lives_at=p)) for p in ("a", "a", "b")]
     assert [lease.host for lease in leases] == ["a", "a", "b"]
     assert len({lease.owner for lease in leases}) == 3
+    assert {lease.directories for lease in leases} == {host_id()}
 
 
 async def test_a_lost_host_s_job_waits_for_the_store_of_its_copy_and_holds_up_no_other(

@@ -19,8 +19,8 @@ from offloader.copies import JobCopies
 from offloader.errors import BackendError
 from offloader.lost_jobs import LostJobs
 from offloader.models import Job, JobSpec, JobState, JobType, Publication, StopReason
-from offloader.outbox import FIRST_WAIT, Outbox, entry_of
-from offloader.outbox_steps import NOBODY_ELSE_KNOWN, STILL_LIVES
+from offloader.outbox import FIRST_WAIT, Outbox
+from offloader.outbox_steps import NOBODY_ELSE_KNOWN, STILL_LIVES, entry_of
 from offloader.store.memory import MemoryJobStore
 from offloader.store.schema import job_from_row, job_to_row
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 import structlog
 
-from offloader.backends.base import Observation, Phase
+from offloader.backends.base import Observation, Phase, Workload
 from offloader.backends.stub import StubBackend
 from offloader.errors import BackendError
 from offloader.models import Job, JobSpec, JobState, JobType, StopReason
@@ -182,6 +182,21 @@ async def test_an_engine_that_is_down_is_told_of_once_a_minute(running) -> None:
     assert len(complaints) == 2
 
 
+async def test_an_engine_that_is_down_again_is_told_of_at_once(running) -> None:
+    await running.create_job()
+    poll = running.backend.poll
+
+    async def down(workload):
+        raise BackendError("no answer")
+
+    with structlog.testing.capture_logs() as lines:
+        for running.backend.poll in (down, down, poll, down):
+            running.clock.advance(seconds=1)
+            await running.check()
+    complaints = [line for line in lines if line["event"] == "job.check_failed"]
+    assert len(complaints) == 2
+
+
 @pytest.mark.parametrize(
     ("exit_code", "setting", "value", "kept_s"),
     [
@@ -248,6 +263,35 @@ async def test_a_job_that_has_just_ended_by_itself_was_not_requested_to(running)
     assert await running.offloader.drain(hurry=asyncio.Event())
     assert (await stored(running, job_id)).stop_reason is StopReason.COMPLETED
     assert running.backend.stopped == []
+
+
+class AsksTwice(StubBackend):
+    """Two questions about an ended job are answered together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both_asked = asyncio.Event()
+        self._asked = 0
+
+    async def poll(self, workload: Workload) -> Observation:
+        observation = await super().poll(workload)
+        if observation.phase is Phase.EXITED:
+            self._asked += 1
+            if self._asked == 2:
+                self.both_asked.set()
+            await self.both_asked.wait()
+        return observation
+
+
+async def test_an_end_that_a_round_and_a_drain_see_is_told_once(start) -> None:
+    running = await start(backend=AsksTwice())
+    job_id = await running.create_job()
+    running.backend.exit(job_id, 0)
+    supervisor = running.offloader.supervisor
+    with structlog.testing.capture_logs() as events:
+        await asyncio.gather(running.check(), supervisor.drain(hurry=asyncio.Event()))
+    assert running.backend.both_asked.is_set()
+    assert [event["job_id"] for event in events if event["event"] == "job.finished"] == [job_id]
 
 
 async def test_a_second_signal_shortens_the_grace(running) -> None:

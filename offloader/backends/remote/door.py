@@ -19,7 +19,6 @@ from foundation.logs import get_logger
 from offloader.api.bodies import parse_json
 from offloader.api.errors import BadRequest
 from offloader.backends.base import Backend, Phase
-from offloader.backends.process_reference import stranger
 from offloader.backends.remote.streams import BYTES, streamed, to_the_end
 from offloader.backends.remote.wire import (
     MOST_POLLED,
@@ -33,6 +32,7 @@ from offloader.backends.remote.wire import (
     workload_document,
     workload_of,
 )
+from offloader.backends.strangers import stranger_of
 from offloader.bearer import bearer_token
 from offloader.errors import BackendError, FilesGone, LaunchFailed, WorkloadBusy
 from offloader.models import JOB_ID, JobType, Workload
@@ -262,7 +262,7 @@ def backend_router(
             raise WireError(f"job_id: {job_id[:64]!r}")
         job_type = _job_type(body)
         lost = body.get("workload")
-        workload = _stranger(backend.name, job_id, job_type)
+        workload = stranger_of(backend.name, job_id, job_type)
         if lost is not None and workload_of(lost).backend == backend.name:
             workload = workload_of(lost)
         variables = _variables(cipher, body, rescue_context(job_id, result))
@@ -312,12 +312,3 @@ def _variables(
     if variables is None or not all(isinstance(value, str) for value in variables.values()):
         raise WireError("sealed_variables: sealed with another key, or for another workload")
     return variables
-
-
-def _stranger(name: str, job_id: str, job_type: JobType) -> Workload:
-    """A job of another host as the backend `name` would have known it; see `Backend.rescue`."""
-    if name != "docker":
-        return stranger(job_id)
-    reference: dict[str, str | int] = {"job_id": job_id, "job_type": job_type.value}
-    reference |= {"image": "", "result": "", "salvage": 0}
-    return Workload(name, reference)
