@@ -14,8 +14,10 @@ from fastapi import FastAPI
 
 from clientauth.admin import ClientAdmin
 from clientauth.http import auth_router
+from clientauth.registration_limits import RegistrationRoom
 from clientauth.service import ClientAuth
 from clientauth.sessions import SessionCache
+from clientauth.single_fields import SingleFields
 from foundation.clock import Clock, SystemClock
 from foundation.logs import get_logger
 from foundation.spans import NoTracing, Tracing
@@ -40,6 +42,7 @@ from offloader.audit import Audit
 from offloader.auditing import auditing
 from offloader.backends.base import Backend
 from offloader.backends.counted import CountedBackend
+from offloader.backends.former import WithFormer
 from offloader.backends.registry import create_backend
 from offloader.certificate import certificate_end
 from offloader.condition import Condition
@@ -56,6 +59,7 @@ from offloader.metrics import ServiceMetrics
 from offloader.notify.running import notifying
 from offloader.outbox import Outbox
 from offloader.registration_mark import former_marks, registration_mark
+from offloader.registration_metrics import registration_families
 from offloader.reload import Reloads
 from offloader.removal import Removal
 from offloader.republish import OutboxRepublisher
@@ -132,7 +136,8 @@ async def running_offloader(
             )
         )
         uncounted = backend or create_backend(settings.jobs, environ=environ, cipher=stores.cipher)
-        backend = CountedBackend(uncounted)
+        routed = WithFormer(uncounted, settings=settings.jobs, environ=environ)
+        backend = CountedBackend(routed)
         stack.push_async_callback(backend.aclose)
         clock = clock or SystemClock()
         lease = await lease_of_this_process(backend) if stores.shared else None
@@ -249,6 +254,10 @@ async def running_offloader(
             telling_receivers(settings.notify, stores=stores, store=store, clock=clock)
         )
         metrics.add(webhooks.families)
+        registrations = RegistrationRoom(
+            store=stores.clients, clock=clock, limits=settings.api.registration_limits
+        )
+        metrics.add(partial(registration_families, registrations))
         local_admin_key = secrets.token_urlsafe(32)
         auth = ClientAuth(
             store=stores.clients,
@@ -266,6 +275,7 @@ async def running_offloader(
             mark=partial(registration_mark, stores.cipher),
             former_marks=partial(former_marks, stores.cipher),
             narrowing=settings.api.self_registration,
+            registrations=registrations,
         )
         await supervisor.recover()
         proxies = TrustedProxies(settings.api.trusted_proxies)
@@ -310,8 +320,9 @@ async def running_offloader(
             outbox=outbox,
             retranscriber=retranscriber,
             auth=auth,
+            registrations=registrations,
             proxies=proxies,
-            backend=uncounted,
+            backend=routed,
             audit=audit,
             cipher=stores.cipher,
             key_place=stores.key_place,
@@ -359,6 +370,7 @@ def create_app(
     app.include_router(added_job_router(service, auth))
     app.include_router(event_router(events, auth, count_dropped=metrics.events_dropped))
     app.add_middleware(BodyLimit)
+    app.add_middleware(SingleFields)
     if audit is not None:
         app.add_middleware(Audited, audit=audit)
     app.add_middleware(AccessLog, observe=metrics.request_answered, proxies=proxies)

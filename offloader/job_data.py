@@ -7,8 +7,9 @@ captures, and by the people in tracks' and transcripts' lists. Where those are g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Final
@@ -21,9 +22,14 @@ from offloader.models import Job
 from offloader.removal import Removal, held, released
 from offloader.store.base import JobStore
 
-KEYS: Final = {"call": ("post_id", "recording_id", "transcription_id"), "channel": ("call_id",)}
-"""What of `input_data` names a call, and what its channel (calls-plugin.md 1 and 6)."""
+CALL: Final = "call"
+KEYS: Final = {CALL: ("post_id", "recording_id", "transcription_id"), "channel": ("call_id",)}
+"""What of `input_data` names a call, and what its channel (calls-plugin.md 1 and 6). The first of a kind that
+any job has the ID in decides: a post's ID never takes a job along whose client wrote it elsewhere."""
+_POST: Final = "post_id"
 USER: Final = "user"
+IN_FILES: Final = "files"
+"""Where a person was found: names and lists of the files that a job left."""
 _PAGE: Final = 500
 _LOOKS_S: Final = 20.0
 """For all files together: whoever asks waits for the answer."""
@@ -54,6 +60,11 @@ class Found:
     """Jobs of which nobody can tell whether the person took part, and why."""
     erased: int = 0
     """Jobs of which only record and log are left: these name nobody."""
+    matched: str = ""
+    """Where in all of `jobs` the ID is: the member of `input_data`, or `files`. Empty: there are none."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Counts of other jobs that somebody may take for the subject's, by where the ID is in them; under
+    `post_id` those of the same calls, when a recording or a transcription was named."""
 
 
 class JobData:
@@ -67,9 +78,7 @@ class JobData:
     async def find(self, subject: Subject) -> Found:
         """Everything of the subject."""
         if subject.kind != USER:
-            keys = KEYS[subject.kind]
-            found = [job async for job in self._all() if _named(job, keys, subject.id)]
-            return Found(found)
+            return await self._named(subject)
         took_part: list[Job] = []
         unsearched: list[tuple[str, str]] = []
         erased = 0
@@ -89,7 +98,7 @@ class JobData:
                 took_part.append(job)
             elif why_not:
                 unsearched.append((job.id, why_not))
-        return Found(took_part, unsearched, erased)
+        return Found(took_part, unsearched, erased, IN_FILES if took_part else "")
 
     async def delete(self, subject: Subject) -> tuple[Found, dict[str, str]]:
         """Delete what is found, whole jobs; also what became of each: `deleted`, `waiting` (out of reach now,
@@ -99,13 +108,30 @@ class JobData:
 
     async def hold(self, subject: Subject, hold: str) -> tuple[Found, dict[str, str]]:
         """Keep what is found from every sweep and deletion; `held`, or `being deleted`: it is too late."""
-        found = await self.find(subject)
-        return found, await self._changed(found, partial(held, hold=hold))
+        return await self._changed(subject, partial(held, hold=hold))
 
     async def release(self, subject: Subject) -> tuple[Found, dict[str, str]]:
         """The sweeps may have it again: `released`."""
-        found = await self.find(subject)
-        return found, await self._changed(found, released)
+        return await self._changed(subject, released)
+
+    async def _named(self, subject: Subject) -> Found:
+        """Those with exactly this ID in the one member that decides."""
+        having: dict[str, list[Job]] = {key: [] for keys in KEYS.values() for key in keys}
+        async for job in self._all():
+            for key, jobs in having.items():
+                if job.spec.input_data.get(key) == subject.id:
+                    jobs.append(job)
+        matched = next((key for key in KEYS[subject.kind] if having[key]), "")
+        found = having.get(matched, [])
+        taken = {job.id for job in found}
+        left_out = Counter(
+            {key: sum(job.id not in taken for job in jobs) for key, jobs in having.items()}
+        )
+        if subject.kind == CALL and matched not in ("", _POST):
+            calls = {_call_of(job) for job in found if job.spec.input_data.get(_POST)}
+            async for job in self._all():
+                left_out[_POST] += job.id not in taken and _call_of(job) in calls
+        return Found(found, matched=matched, left_out=+left_out)
 
     async def _all(self) -> AsyncIterator[Job]:
         before: str | None = None
@@ -147,17 +173,24 @@ class JobData:
         except JobIsHeld:
             return "held"
 
-    async def _changed(self, found: Found, step: Callable[[Job], Job]) -> dict[str, str]:
+    async def _changed(
+        self, subject: Subject, step: Callable[[Job], Job]
+    ) -> tuple[Found, dict[str, str]]:
+        """What was found, as it is now."""
+        found = await self.find(subject)
+        jobs: list[Job] = []
         outcomes: dict[str, str] = {}
         for job in found.jobs:
             try:
                 changed = await self._store.change(job.id, step)
             except JobNotFound:
+                jobs.append(job)
                 outcomes[job.id] = "deleted"
                 continue
+            jobs.append(changed)
             outcomes[job.id] = _state(changed)
             log.info("job.hold_changed", job_id=job.id, held=bool(changed.hold))
-        return outcomes
+        return replace(found, jobs=jobs), outcomes
 
 
 def _state(job: Job) -> str:
@@ -166,8 +199,9 @@ def _state(job: Job) -> str:
     return "held" if job.hold else "released"
 
 
-def _named(job: Job, keys: Sequence[str], wanted: str) -> bool:
-    return any(job.spec.input_data.get(key) == wanted for key in keys)
+def _call_of(job: Job) -> tuple[str, object]:
+    """A client's post: another client's of the same ID is another call."""
+    return job.client_id, job.spec.input_data.get(_POST)
 
 
 def _is_capture(file: Artifact) -> bool:

@@ -1,4 +1,4 @@
-"""Whose a job is."""
+"""Whose a job is, and who is shown it."""
 
 from __future__ import annotations
 
@@ -12,3 +12,9 @@ def owns(client: Identity, job: Job) -> bool:
         return True
     own = (client.registration, UNMARKED)
     return job.client_id == client.client_id and job.registration in own
+
+
+def sees(client: Identity, job: Job) -> bool:
+    """Whether `client` is shown it in answers, lists and events: its owner until it is to be deleted, the
+    admin as long as anything of it is left."""
+    return owns(client, job) and (client.admin or job.deletion_at is None)

@@ -38,7 +38,7 @@ from offloader.job_wish import JobWish, check_runner, check_site, check_speech, 
 from offloader.lifecycle import launched, not_started, told_to_stop
 from offloader.lost_jobs import LostJobs
 from offloader.models import Job, JobSpec, JobState, JobType, StopReason, Workload
-from offloader.ownership import owns
+from offloader.ownership import owns, sees
 from offloader.removal import Removal
 from offloader.republish import NoRepublisher, Republisher
 from offloader.retranscription import Retranscriber
@@ -145,14 +145,14 @@ class JobService:
             log.warning("job.lowered", job_id=job_id, changes=list(lowered))
         return made
 
-    async def get(self, job_id: str, *, client: Identity) -> Job:
-        """The job.
+    async def get(self, job_id: str, *, client: Identity, doomed: bool = False) -> Job:
+        """The job. `doomed`: the admin is shown one that is to be deleted, too.
 
         Raises:
             JobNotFound: unknown, being deleted, or another client's.
         """
         job = await self._own(job_id, client=client)
-        if job.deletion_at is not None:
+        if job.deletion_at is not None and not (doomed and client.admin):
             raise JobNotFound(job_id)
         return job
 
@@ -197,12 +197,13 @@ class JobService:
         before: str | None = None,
         limit: int = 50,
     ) -> JobPage:
-        """A page of the client's jobs (admin: of all), newest first; see `JobStore.list_jobs`.
+        """A page of the client's jobs (admin: of all), newest first; see `JobStore.list_jobs`. What is to be
+        deleted is shown to the admin alone, so a client's page may be shorter than `limit`.
 
         Raises:
             InvalidCursor: `before` did not come from here.
         """
-        return await self._store.list_jobs(
+        page = await self._store.list_jobs(
             client_id=None if client.admin else client.client_id,
             registration=None if client.admin else client.registration,
             job_type=job_type,
@@ -211,6 +212,7 @@ class JobService:
             before=before,
             limit=limit,
         )
+        return replace(page, jobs=[job for job in page.jobs if sees(client, job)])
 
     async def stop(self, job_id: str, *, client: Identity) -> Job:
         """Tell a job to end as if its call were over; it finishes and uploads what it has. Repeating it

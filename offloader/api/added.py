@@ -82,8 +82,11 @@ def added_job_router(service: JobService, auth: ClientAuth) -> APIRouter:
             headers["ETag"] = etag
         if wanted is not None:
             headers["Content-Range"] = wanted.content_range(size_bytes)
+        content = _exactly(content_from(part.start), part.end - part.start)
+        # Before the answer begins: what has gone meanwhile, or become a link, is refused and not broken off.
+        first = await anext(content, b"")
         return StreamingResponse(
-            _exactly(content_from(part.start), part.end - part.start),
+            _chained(first, content),
             status_code=200 if wanted is None else 206,
             media_type="application/octet-stream",
             headers=headers,
@@ -122,6 +125,12 @@ async def _exactly(chunks: AsyncIterator[bytes], size_bytes: int) -> AsyncIterat
             return
     if left:
         raise BackendError("the file became shorter while it was read")
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk
 
 
 def _last_part(name: str) -> str:

@@ -21,8 +21,10 @@ from offloader.job_data import USER, Found, JobData, Subject
 from offloader.models import Job
 
 _ID: Final = re.compile(r"[a-z0-9]{26}")
+_WANTED_ID: Final = "should be an ID of 26 characters a-z and 0-9"
 _HOLD: Final = "held by the admin"
 _LONGEST_HOLD: Final = 120
+_LONGEST_QUOTE: Final = 40
 _DONE: Final = {"deleted": "done", "waiting": "done", "held": "done", "released": "done"}
 """What else became of a job is that it was left alone."""
 
@@ -32,29 +34,28 @@ class DataRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    call: str = ""
-    channel: str = ""
-    user: str = ""
-    hold: str = ""
+    call: str | None = None
+    channel: str | None = None
+    user: str | None = None
+    hold: str | None = None
 
     def subject(self) -> Subject:
         """Raises BadRequest."""
         given = {kind: getattr(self, kind) for kind in ("call", "channel", "user")}
-        given = {kind: value for kind, value in given.items() if value}
+        given = {kind: value for kind, value in given.items() if value is not None}
         if len(given) != 1:
             raise BadRequest("should name exactly one of call, channel and user")
         [(kind, value)] = given.items()
         if not _ID.fullmatch(value):
-            raise BadRequest(f"invalid {kind} value: should be an ID of 26 characters a-z and 0-9")
+            raise BadRequest(f"invalid {kind} value: {_WANTED_ID} (it is {_quoted(value)})")
         return Subject(kind, value)
 
     def reason(self) -> str:
         """Raises BadRequest."""
-        reason = self.hold or _HOLD
-        if not reason.isprintable() or len(reason) > _LONGEST_HOLD:
-            raise BadRequest(
-                f"invalid hold value: should be at most {_LONGEST_HOLD} printable characters"
-            )
+        reason = _HOLD if self.hold is None else self.hold
+        if not reason.strip() or not reason.isprintable() or len(reason) > _LONGEST_HOLD:
+            wanted = f"should be 1 to {_LONGEST_HOLD} printable characters"
+            raise BadRequest(f"invalid hold value: {wanted} (it is {_quoted(reason)})")
         return reason
 
 
@@ -108,9 +109,16 @@ def data_router(data: JobData, auth: ClientAuth, audit: Audit) -> APIRouter:
     return router
 
 
+def _quoted(value: str) -> str:
+    cut = value if len(value) <= _LONGEST_QUOTE else f"{value[:_LONGEST_QUOTE]}…"
+    return repr(cut)
+
+
 def _document(found: Found, outcomes: Mapping[str, str]) -> dict[str, Any]:
     return {
+        "matched": found.matched,
         "jobs": [_job_document(job, outcomes.get(job.id)) for job in found.jobs],
+        "left_out": [{"matched": key, "jobs": count} for key, count in found.left_out.items()],
         "unsearched": [{"id": job_id, "reason": why} for job_id, why in found.unsearched],
         "records_only": found.erased,
     }
@@ -130,5 +138,6 @@ def _job_document(job: Job, outcome: str | None) -> dict[str, Any]:
         "files": "removed" if job.left_bytes == 0 else "here",
         "size_bytes": job.left_bytes,
         "hold": job.hold,
+        "deletion_at": job.deletion_at and epoch_ms(job.deletion_at),
         "outcome": outcome,
     }

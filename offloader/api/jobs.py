@@ -52,10 +52,10 @@ def job_router(
     @router.get("/jobs/{job_id}")
     async def get(request: Request, client: Client, job_id: JobId) -> Response:
         details = flag(request, "details")
-        job = await service.get(job_id, client=client)
+        job = await service.get(job_id, client=client, doomed=True)
         if not details:
             return json_document(job_document(job))
-        lines = await service.last_log_lines(job)
+        lines = () if job.deletion_at else await service.last_log_lines(job)
         said = newest_error("\n".join(lines).encode())
         document = details_document(job, client=client, said=said)
         return json_document(document | {"last_log_lines": list(lines)})

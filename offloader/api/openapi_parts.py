@@ -29,7 +29,7 @@ _EXAMPLE_ERRORS: Final[dict[int, tuple[str, str]]] = {
         "no such range: the file has 734003 bytes",
     ),
     429: (
-        "Too many logins from this address at once, or too many streams of this client.",
+        "Too many logins or streams of this address, streams of this client, or registrations.",
         "too many logins from this address at once: try again in a few seconds",
     ),
     500: (

@@ -10,14 +10,18 @@ from offloader.retranscription_wish import ENGINES, MOST_WORDS
 
 EXAMPLE_ID: Final = "5f0c3ba1d29e"
 _EPOCH_MS: Final = {"type": "integer", "format": "int64", "description": "epoch milliseconds"}
+_TIME_NAMES: Final = (
+    *("created", "deadline", "stopped", "next_attempt"),
+    *("retranscription_requested", "retranscription_ended"),
+)
 _TIMES: Final = {
     "type": "object",
     "description": "the moments of a job, RFC 3339 in UTC",
     "properties": {
         name: {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
-        for name in ("created", "deadline", "stopped", "next_attempt")
+        for name in _TIME_NAMES
     },
-    "required": ["created", "deadline", "stopped", "next_attempt"],
+    "required": list(_TIME_NAMES),
 }
 
 JOB_CONFIG_EXAMPLE: Final[dict[str, Any]] = {
@@ -60,6 +64,8 @@ DETAILS_EXAMPLE: Final[dict[str, Any]] = {
         "deadline": "2026-01-31T11:00:00.000000Z",
         "stopped": "2026-01-31T11:00:00.000000Z",
         "next_attempt": None,
+        "retranscription_requested": None,
+        "retranscription_ended": None,
     },
     "post_call": True,
     "unpublished": False,
@@ -79,6 +85,10 @@ RETRANSCRIBED_EXAMPLE: Final[dict[str, Any]] = {
         "auth_token": "***",
         "model_size": "base",
         "keep_audio": "true",
+    },
+    "times": {
+        **DETAILS_EXAMPLE["times"],
+        "retranscription_requested": "2026-01-31T11:13:20.000000Z",
     },
     "retranscription": {
         "state": "waiting",
@@ -160,6 +170,13 @@ _FAILURE: Final = _object(
     }
 )
 
+_DELETION: Final = _object(
+    {
+        "requested_at": _EPOCH_MS,
+        "when": _text(description="what it waits for; goes on from `to be deleted`"),
+    }
+)
+
 _RETRANSCRIPTION: Final = _object(
     {
         "state": {"type": "string", "enum": list(RetranscriptionState)},
@@ -227,6 +244,13 @@ SCHEMAS: Final[dict[str, Any]] = {
             "host": _text(
                 description="for the admin only: the worker or host it is on; empty: there is one"
             ),
+            "hold": _text(
+                description="for the admin only: why nothing of it may be deleted; empty: it may"
+            ),
+            "deletion": {
+                **_nullable(_DELETION),
+                "description": "for the admin only: a deletion that waits",
+            },
             "deadline_at": _EPOCH_MS,
             "times": _TIMES,
             "post_call": {"type": "boolean", "description": "its call is over"},

@@ -90,8 +90,9 @@ def job_document(job: Job) -> dict[str, Any]:
 
 def details_document(job: Job, *, client: Identity, said: str = "") -> dict[str, Any]:
     """What the added routes tell `client` besides: where the job is, how it ended, what to do about it; the
-    admin also whose it is and where it runs. `said`: the newest error of its log, where that was read."""
-    admins = {"client_id": job.client_id, "host": _host(job)} if client.admin else {}
+    admin also whose it is, where it runs, who holds or deletes it. `said`: the newest error of its log, where
+    that was read."""
+    admins = _admins_document(job) if client.admin else {}
     failure = failure_of(job, said=said)
     return (
         job_document(job)
@@ -116,13 +117,32 @@ def details_document(job: Job, *, client: Identity, said: str = "") -> dict[str,
 
 def _times(job: Job) -> dict[str, str | None]:
     """In RFC 3339; the wire's own members are milliseconds."""
+    wish = job.retranscription
     moments = {
         "created": job.created_at,
         "deadline": job.deadline_at,
         "stopped": job.stopped_at,
         "next_attempt": job.outbox and job.outbox.next_at,
+        "retranscription_requested": wish and wish.requested_at,
+        "retranscription_ended": wish and wish.ended_at,
     }
     return {name: rfc3339(moment) if moment else None for name, moment in moments.items()}
+
+
+def _admins_document(job: Job) -> dict[str, Any]:
+    return {
+        "client_id": job.client_id,
+        "host": _host(job),
+        "hold": job.hold,
+        "deletion": job.deletion_at
+        and {"requested_at": epoch_ms(job.deletion_at), "when": _deleted_when(job)},
+    }
+
+
+def _deleted_when(job: Job) -> str:
+    """What its deletion waits for (`removal`): a text that goes on from "to be deleted"."""
+    place = _host(job)
+    return f"as soon as what it left{f' on {place}' if place else ''} can be reached"
 
 
 def _host(job: Job) -> str:

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from offloader.cli.values import hold_reason, mattermost_id, positive
 from offloader.models import JobState, JobType
 from offloader.retranscription_wish import ENGINES
 from offloader.setting_keys import DEFAULT_CONFIG_PATH
@@ -83,7 +84,7 @@ def _add_jobs(group: _Group) -> None:
     command.add_argument(
         "--since", metavar="TIME", help="2h, 7d, or a time such as 2026-01-31T10:00:00Z"
     )
-    command.add_argument("--limit", type=_positive, default=50, metavar="N", help="at most (50)")
+    command.add_argument("--limit", type=positive, default=50, metavar="N", help="at most (50)")
     command = group.add("show", "show", "everything about one job, and its last log lines")
     _add_id(command)
     command = group.add("logs", "logs", "the log of a job, also when it is gone")
@@ -171,16 +172,25 @@ def _add_data(group: _Group) -> None:
         subject = command.add_mutually_exclusive_group(required=True)
         subject.add_argument(
             "--call",
+            type=mattermost_id,
             metavar="ID",
-            help="a call's post, or the plugin's ID of a recording or transcript",
+            help="a call's post: all jobs of that call; or the plugin's ID of one recording or transcription",
         )
-        subject.add_argument("--channel", metavar="ID", help="every call of a channel")
         subject.add_argument(
-            "--user", metavar="ID", help="who took part, as far as files here tell that"
+            "--channel", type=mattermost_id, metavar="ID", help="every call of a channel"
+        )
+        subject.add_argument(
+            "--user",
+            type=mattermost_id,
+            metavar="ID",
+            help="who took part, as far as files here tell that",
         )
         if name == "hold":
             command.add_argument(
-                "--reason", metavar="TEXT", help="shown to whoever would delete it"
+                "--reason",
+                type=hold_reason,
+                metavar="TEXT",
+                help="shown to whoever would delete it",
             )
             command.add_argument("--release", action="store_true", help="hold them no longer")
 
@@ -202,7 +212,7 @@ def _add_state(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         if name == "drain":
             command.add_argument("--wait", action="store_true", help="until no job is running")
             command.add_argument(
-                "--timeout", type=_positive, metavar="S", help="seconds to wait at most"
+                "--timeout", type=positive, metavar="S", help="seconds to wait at most"
             )
 
 
@@ -407,13 +417,3 @@ def _add_config(command: argparse.ArgumentParser, *, default: Path | str) -> Non
         default=default,
         help=f"TOML file (default {DEFAULT_CONFIG_PATH}; a missing file means defaults)",
     )
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: should be a whole number above 0")
-    return value

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from offloader.cli import output
-from offloader.cli.failures import CommandFailed
+from offloader.cli.failures import BadUsage, CommandFailed
+from offloader.cli.jobs import owner
 from offloader.cli.requests import ServiceClient
+
+_WHERE: Final = {
+    "post_id": "there it is the ID of a call's post (post_id): --call finds it",
+    "recording_id": "there it is a recording's ID (recording_id)",
+    "transcription_id": "there it is a transcription's ID (transcription_id)",
+    "call_id": "there it is the channel's ID (call_id): --channel finds it",
+}
+_OF_ONE: Final = ("recording_id", "transcription_id")
 
 
 def find(client: ServiceClient, arguments: argparse.Namespace) -> None:
@@ -25,7 +35,13 @@ def delete(client: ServiceClient, arguments: argparse.Namespace) -> None:
 
 
 def hold(client: ServiceClient, arguments: argparse.Namespace) -> None:
-    """Keep it from every sweep and deletion, or no longer."""
+    """Keep it from every sweep and deletion, or no longer.
+
+    Raises:
+        BadUsage: a reason to hold no longer.
+    """
+    if arguments.release and arguments.reason is not None:
+        raise BadUsage("--reason: is for a hold, not for --release")
     action = "release" if arguments.release else "hold"
     document = client.post("admin", "data", action, body=_body(arguments))
     _show(document, arguments)
@@ -37,7 +53,7 @@ def hold(client: ServiceClient, arguments: argparse.Namespace) -> None:
 def _body(arguments: argparse.Namespace) -> dict[str, str]:
     wanted = {kind: getattr(arguments, kind) for kind in ("call", "channel", "user")}
     wanted["hold"] = getattr(arguments, "reason", None)
-    return {name: value for name, value in wanted.items() if value}
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def _show(document: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -48,16 +64,23 @@ def _show(document: dict[str, Any], arguments: argparse.Namespace) -> None:
         (
             job["id"],
             job["type"],
+            owner(job),
             output.moment(job["start_at"]),
-            "running" if job["state"] != "finished" else job["files"],
+            _files(job),
             output.size(job["size_bytes"]) if job["size_bytes"] is not None else None,
             job["hold"] or None,
+            document.get("matched"),
             job["outcome"],
         )
         for job in document["jobs"]
     ]
-    columns = ("job", "type", "started", "files", "size", "held", "outcome")
+    columns = (
+        *("job", "type", "client", "started"),
+        *("files", "size", "held", "matched", "outcome"),
+    )
     output.print_table(columns, rows, empty="nothing is kept of it")
+    for other in document.get("left_out", ()):
+        print(f"note: {_count([None] * other['jobs'])} not in this list: {_why(document, other)}")
     for job in document["unsearched"]:
         print(f"note: not looked into: {job['id']}: {output.shown(job['reason'])}")
     if document["records_only"]:
@@ -65,6 +88,19 @@ def _show(document: dict[str, Any], arguments: argparse.Namespace) -> None:
             f"note: of {_count([None] * document['records_only'])} only record and log are left, "
             "which name nobody"
         )
+
+
+def _files(job: Mapping[str, Any]) -> str:
+    if job["state"] != "finished":
+        return "running"
+    return "to be deleted" if job.get("deletion_at") else str(job["files"])
+
+
+def _why(document: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    if other["matched"] == "post_id" and document["matched"] in _OF_ONE:
+        post = next(job["call"] for job in document["jobs"] if job["call"])
+        return f"of the same call, which --call {output.shown(post)} finds whole"
+    return _WHERE[other["matched"]]
 
 
 def _count(jobs: list[Any]) -> str:

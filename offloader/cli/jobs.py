@@ -65,7 +65,7 @@ def show(client: ServiceClient, arguments: argparse.Namespace) -> None:
         {
             "job": job["id"],
             "type": job["type"],
-            "client": _owner(job),
+            "client": owner(job),
             "state": job["state"],
             "ended by": job["stop_reason"],
             "exit code": job["exit_code"],
@@ -78,13 +78,14 @@ def show(client: ServiceClient, arguments: argparse.Namespace) -> None:
             "ended": output.moment(job.get("stop_at")),
             "runner": job["runner"],
             "result": _result(job),
+            "deletion": _deletion(job),
             "next attempt": output.moment(publication.get("next_at")),
             "last attempt": publication.get("detail"),
             "transcribed again": again.get("state"),
             "its files": again.get("artifacts"),
             "what became of it": again.get("detail"),
             "site": job["input_data"].get("site_url"),
-            "call": job["input_data"].get("call_id"),
+            "channel": job["input_data"].get("call_id"),
             "post": job["input_data"].get("post_id"),
         }
     )
@@ -171,15 +172,30 @@ def _row(job: Mapping[str, Any]) -> tuple[Any, ...]:
     lasted = None if lasted_ms is None else output.lasting(lasted_ms / 1000)
     created = output.moment(job["start_at"])
     return (
-        *(job["id"], job["type"], _owner(job)),
+        *(job["id"], job["type"], owner(job)),
         *(job["state"], job["stop_reason"], job["exit_code"]),
-        *(created, lasted, _result(job) or "-"),
+        *(created, lasted, "; ".join(filter(None, [_result(job), _fate(job)])) or "-"),
     )
 
 
-def _owner(job: Mapping[str, Any]) -> str | None:
-    owner: str | None = job.get("client_id")  # None: the running service is of an older release
-    return "(admin)" if owner == "" else owner
+def owner(job: Mapping[str, Any]) -> str | None:
+    """Whose it is; None: the running service is of an older release, which does not say."""
+    client_id: str | None = job.get("client_id")
+    return "(admin)" if client_id == "" else client_id
+
+
+def _fate(job: Mapping[str, Any]) -> str:
+    return "on hold" if job.get("hold") else "to be deleted" if job.get("deletion") else ""
+
+
+def _deletion(job: Mapping[str, Any]) -> str:
+    """In words; empty: nobody holds it or wants it deleted, or an older release is running."""
+    if reason := job.get("hold"):
+        return f"on hold: exempt from every deletion ({reason})"
+    deletion = job.get("deletion")
+    if not deletion:
+        return ""
+    return f"to be deleted {deletion['when']}; asked for {output.moment(deletion['requested_at'])}"
 
 
 def _result(job: Mapping[str, Any]) -> str:

@@ -2,14 +2,15 @@
 
 import { login, logout, look, get, session } from "./api.js";
 import { announce, by, make } from "./dom.js";
-import { size, stage } from "./format.js";
-import { allowContent, closeJob, jobChanged, openJob } from "./job.js";
+import { size, stageAndFate } from "./format.js";
+import { allowContent, closeJob, jobChanged, jobGone, openJob } from "./job.js";
 import { Live } from "./live.js";
 import { showEnded, showLive, tick } from "./tables.js";
 import { beginTheme } from "./theme.js";
 
 const PAGE = 50;
 const MOST_ENDED = 500;
+const MOST_ASKED = 20;
 const LOOK_EVERY_MS = 10_000;
 const SETTLE_MS = 1500;
 
@@ -46,14 +47,30 @@ function jobCame(job) {
   jobChanged(job);
   if (!before && job.state !== "finished") {
     announce(`A ${job.type} job began`);
-  } else if (before && stage(before) !== stage(job)) {
-    announce(`A ${job.type} job: ${job.failure ? `failed, ${job.failure.cause}` : stage(job)}`);
+  } else if (before && stageAndFate(before) !== stageAndFate(job)) {
+    announce(`A ${job.type} job: ${job.failure ? `failed, ${job.failure.cause}` : stageAndFate(job)}`);
   }
   draw();
   pendingLook ||= setTimeout(() => {
     pendingLook = 0;
     showNow();
   }, 500);
+}
+
+/** No event tells that a job is deleted at last: those that wait for it are asked for. */
+async function dropDeleted() {
+  const waiting = [...ended.values()].filter((job) => job.deletion).slice(0, MOST_ASKED);
+  for (const { id } of waiting) {
+    try {
+      await look(`jobs/${id}?details=1`);
+    } catch (error) {
+      if (error.status === 404 && ended.delete(id)) {
+        jobGone(id);
+        announce("A job was deleted");
+        draw();
+      }
+    }
+  }
 }
 
 let fresh = null;
@@ -122,6 +139,7 @@ async function showNow() {
       announce(reasons.length ? `New jobs are refused: ${reasons.join("; ")}` : "New jobs are taken");
     }
     by("refusals").hidden = reasons.length === 0;
+    await dropDeleted();
   } catch (error) {
     if (error.status !== 401) {
       set("ready", "unknown", "is-bad");

@@ -37,10 +37,24 @@ export function size(bytes) {
 const AFTER_CALL = { recording: "after the call: publishing", transcribing: "after the call: transcribing, publishing" };
 const STATES = { pending: "launching", starting: "starting", running: "in the call", stopping: "ending" };
 
+/** What keeps a job from being deleted, or its deletion waiting, in words; empty: neither. */
+export function fate(job) {
+  if (job.hold) {
+    return `on hold: exempt from every deletion (${job.hold})`;
+  }
+  return job.deletion ? `to be deleted ${job.deletion.when}` : "";
+}
+
 /** Where a job is, in words. */
 export function stage(job) {
   if (job.state === "finished") {
     return job.failure ? job.failure.stage : "ended well";
   }
   return job.state === "running" && job.post_call ? AFTER_CALL[job.type] : STATES[job.state];
+}
+
+/** The same for a table, with what becomes of it in few words. */
+export function stageAndFate(job) {
+  const short = job.hold ? "on hold" : job.deletion ? "to be deleted" : "";
+  return short ? `${stage(job)}; ${short}` : stage(job);
 }

@@ -2,7 +2,7 @@
 
 import { get, log, look, post } from "./api.js";
 import { by, fillFacts, make } from "./dom.js";
-import { size, stage, time } from "./format.js";
+import { fate, size, stage, time } from "./format.js";
 
 const MOST_LINES = 2000;
 const dialog = by("job");
@@ -36,6 +36,8 @@ function showFacts(job) {
   fillFacts(by("job-facts"), [
     ["Stage", stage(job)],
     ["State", job.stop_reason ? `${job.state}: ${job.stop_reason}` : job.state],
+    ["Deletion", fate(job)],
+    ["Deletion asked for", job.deletion ? time(job.deletion.requested_at) : ""],
     ["Started", time(job.start_at)],
     ["Ended", job.stop_at ? time(job.stop_at) : ""],
     ["Ends at the latest", job.stop_at ? "" : time(job.deadline_at)],
@@ -43,7 +45,8 @@ function showFacts(job) {
     ["Client", job.client_id || "the admin"],
     ["Runner", job.runner],
     ["Site", data.site_url],
-    ["Call", data.call_id],
+    ["Channel", data.call_id],
+    ["Call's post", data.post_id],
     ["ID in Mattermost", data.recording_id || data.transcription_id],
     ["Publication", publication ? [publication.state, publication.detail].filter(Boolean).join(": ") : ""],
     ["Next attempt", publication?.next_at ? time(publication.next_at) : ""],
@@ -63,7 +66,7 @@ function showFacts(job) {
     );
   }
   by("job-stop").hidden = !["starting", "running"].includes(job.state) && job.retranscription?.state !== "running";
-  by("job-republish").hidden = !job.unpublished || job.publication?.state === "running";
+  by("job-republish").hidden = !job.unpublished || Boolean(job.deletion) || job.publication?.state === "running";
 }
 
 async function showFiles(id) {
@@ -88,6 +91,15 @@ async function showFiles(id) {
   } catch (error) {
     by("files-note").textContent = error.message;
   }
+}
+
+/** Of what is to be deleted neither files nor log are given out. */
+function hideContent() {
+  reading?.abort();
+  by("files").replaceChildren();
+  by("log").replaceChildren();
+  by("files-note").textContent = "They are to be deleted.";
+  by("log-state").textContent = "to be deleted";
 }
 
 /** Append text as it is; the oldest lines go when there are too many. */
@@ -188,8 +200,12 @@ export async function openJob(id) {
     const job = await get(`jobs/${id}?details=1`);
     if (shown === id) {
       showFacts(job);
-      showFiles(id);
-      showLog(id, { follow: job.state !== "finished" });
+      if (job.deletion) {
+        hideContent();
+      } else {
+        showFiles(id);
+        showLog(id, { follow: job.state !== "finished" });
+      }
     }
   } catch (error) {
     by("job-error").textContent = error.message;
@@ -200,9 +216,19 @@ export async function openJob(id) {
 export function jobChanged(job) {
   if (shown === job.id) {
     showFacts(job);
-    if (job.state === "finished") {
+    if (job.deletion) {
+      hideContent();
+    } else if (job.state === "finished") {
       showFiles(job.id);
     }
+  }
+}
+
+/** A job was deleted: say so, if it is the one that is shown. */
+export function jobGone(id) {
+  if (shown === id) {
+    by("job-facts").replaceChildren();
+    by("job-error").textContent = "This job was deleted.";
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { now } from "./api.js";
 import { by, make } from "./dom.js";
-import { duration, stage, time } from "./format.js";
+import { duration, stageAndFate, time } from "./format.js";
 
 const MOST_LIVE = 500;
 
@@ -25,7 +25,7 @@ function liveCells(job) {
   elapsed.dataset.since = job.start_at;
   return [
     cell("Type", job.type, "whole"),
-    cell("Stage", stage(job)),
+    cell("Stage", stageAndFate(job)),
     elapsed,
     cell("Host or worker", job.host || "this one"),
     cell("Client", job.client_id || "the admin"),
@@ -36,7 +36,7 @@ function endedCells(job) {
   const { cause, next_step: step } = job.failure ?? { cause: "", next_step: "" };
   return [
     cell("Type", job.type, "whole"),
-    cell("Stage", stage(job), job.failure ? "whole is-bad" : "whole good"),
+    cell("Stage", stageAndFate(job), job.failure ? "whole is-bad" : "whole good"),
     cell("Cause", cause || "–"),
     cell("Next step", step || "–"),
   ];

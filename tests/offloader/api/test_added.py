@@ -394,6 +394,7 @@ async def test_times_beside_the_wires_own_are_rfc_3339_in_utc(running: Any) -> N
     document = answer.json()
     times = document["times"]
     assert (times["stopped"], times["next_attempt"]) == (None, None)
+    assert (times["retranscription_requested"], times["retranscription_ended"]) == (None, None)
     for name, ms in (("created", document["start_at"]), ("deadline", document["deadline_at"])):
         assert times[name].endswith("Z")
         assert round(datetime.fromisoformat(times[name]).timestamp() * 1000) == ms

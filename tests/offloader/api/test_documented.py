@@ -363,6 +363,32 @@ async def test_clients_that_may_not_register_themselves(start: Any, documented: 
         documented(name, told(await narrowed.http.post("/register", json=body), 403))
 
 
+@pytest.mark.documents("too-many-registrations-from-a-network", "too-many-clients")
+async def test_more_clients_than_may_register_themselves(start: Any, documented: Any) -> None:
+    for setting, name in (
+        ("PERNETWORK", "too-many-registrations-from-a-network"),
+        ("TOTAL", "too-many-clients"),
+    ):
+        narrowed = await start(**OPEN, **{f"API_SECURITY_REGISTRATIONLIMITS_{setting}": "1"})
+        body = {"clientID": "first", "authKey": KEY}
+        await narrowed.http.post("/register", json=body)  # the second service finds it there
+        body = {"clientID": "stranger", "authKey": KEY}
+        documented(name, told(await narrowed.http.post("/register", json=body), 429))
+        metrics = (await narrowed.http.get("/metrics")).text
+        limit = {"PERNETWORK": "per_network", "TOTAL": "total"}[setting]
+        assert f'calls_offloader_registrations_refused_total{{limit="{limit}"}} 1.0' in metrics
+
+
+@pytest.mark.documents("an-address-listens-too-often")
+async def test_an_address_that_listens_too_often(
+    running: Any, documented: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await running.create_job()
+    monkeypatch.setattr("offloader.events.MOST_OF_ONE_SOURCE", 0)
+    answer = await running.http.get("/events", headers=running.basic("plugin"))
+    documented("an-address-listens-too-often", told(answer, 429))
+
+
 @pytest.mark.documents("nobody-more-can-listen")
 async def test_too_many_listeners(running: Any, documented: Any) -> None:
     await running.create_job()

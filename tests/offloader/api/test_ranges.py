@@ -9,6 +9,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from offloader.api.ranges import ByteRange, Unsatisfiable, wanted_range
+from offloader.errors import BackendError
 
 ETAG = '"v1"'
 CONTENT = bytes(range(256)) * 40
@@ -104,7 +105,7 @@ async def fetch(serve: Any, tmp_path: Any) -> AsyncIterator[Any]:
             path = f"/jobs/{job_id}/artifacts/{name}"
             return await served.http.get(path, headers=headers | wished)
 
-        ask.files = served.backend.files
+        ask.files, ask.backend = served.backend.files, served.backend
         yield ask
 
 
@@ -151,6 +152,21 @@ async def test_a_part_that_is_not_there_is_416_with_the_size(fetch, name, value,
 
 async def test_no_part_of_a_file_that_is_not_there(fetch) -> None:
     assert (await fetch("r1/no", range="bytes=0-1")).status_code == 404
+
+
+async def test_a_file_that_goes_after_it_was_listed_is_refused_and_no_answer_breaks_off(
+    fetch, monkeypatch, caplog
+) -> None:
+    """A job that still runs can put a link in its place at any moment."""
+
+    async def gone(*_: Any, **__: Any) -> AsyncIterator[bytes]:
+        raise BackendError("no file 'r1/part.mp4'")
+        yield b""
+
+    monkeypatch.setattr(fetch.backend, "read_artifact", gone)
+    response = await fetch()
+    assert (response.status_code, response.json()["code"]) == (500, "500")
+    assert "Exception in ASGI application" not in caplog.text
 
 
 async def test_an_empty_file_is_given(fetch) -> None:

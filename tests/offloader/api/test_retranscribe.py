@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -96,6 +96,12 @@ async def test_it_is_accepted_run_after_calls_and_told_of(running) -> None:
     assert (done["state"], done["exit_code"]) == ("done", 0)
     assert "2 pieces are [inaudible]" in done["detail"]
     assert done["ended_at"] >= done["requested_at"]
+    answer = await running.http.get(f"/jobs/{job_id}?details=1", headers=running.basic("plugin"))
+    times = answer.json()["times"]
+    for name in ("requested", "ended"):
+        text = times[f"retranscription_{name}"]
+        assert text.endswith("Z")
+        assert round(datetime.fromisoformat(text).timestamp() * 1000) == done[f"{name}_at"]
 
 
 async def test_a_failure_is_told_with_its_reason(running) -> None:

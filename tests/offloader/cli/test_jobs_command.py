@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from clientauth.service import Identity
+from foundation.clock import epoch_ms
 from offloader.backends.base import Phase
+from offloader.cli import output
 from offloader.models import Job
 
 
@@ -188,3 +190,26 @@ async def test_nothing_to_publish_is_an_error(served: Any) -> None:
     result = await served.run("jobs", "republish", job_id)
     assert result.code == 1
     assert "no result that waits" in result.err
+
+
+async def test_a_hold_and_a_deletion_that_waits_are_shown_in_words(served: Any) -> None:
+    running, posts = served.running, ["p" * 26, "q" * 26]
+    held, doomed = [await running.create_job(call=post, post=post) for post in posts]
+    for job_id in (held, doomed):
+        running.backend.exit(job_id, 0)
+    await running.check()
+    before = (await served.run("jobs", "show", held)).out
+    assert "deletion:" not in before
+    await served.run("data", "hold", "--call", posts[0], "--reason", "case 7")
+    running.backend.unreachable = "the engine is down"
+    await served.run("data", "delete", "--call", posts[1])
+    shown = (await served.run("jobs", "show", held)).out
+    assert "deletion:   on hold: exempt from every deletion (case 7)\n" in shown
+    waiting = (await served.run("jobs", "show", doomed)).out
+    asked = output.moment(epoch_ms(running.clock.utc_now()))
+    told = f"to be deleted as soon as what it left can be reached; asked for {asked}\n"
+    assert f"deletion:   {told}" in waiting
+    assert "last log lines" not in waiting
+    listed = (await served.run("jobs", "list")).out
+    ends = {line.split()[0]: line.rsplit("  ", 1)[1] for line in listed.splitlines()[1:]}
+    assert ends == {held: "on hold", doomed: "to be deleted"}

@@ -268,6 +268,53 @@ async def test_a_result_that_was_not_published_is_published_after_a_question(vis
     assert [salvaged for salvaged, _ in site.backend.salvaged] == [job_id]
 
 
+async def test_a_hold_and_a_deletion_that_waits_are_told_in_words_and_not_as_markup(
+    visit, site, axe_violations
+) -> None:
+    tab = await visit()
+    posts = ["p" * 26, "q" * 26]
+    held, doomed = [
+        await site.create_job(input_data={"call_id": post, "post_id": post}) for post in posts
+    ]
+    await tab.until(f"(id) => ({TEXT})('live').includes(id)", doomed)
+
+    async def data(action: str, **body: str) -> None:
+        answer = await site.http.post(f"/admin/data/{action}", json=body, auth=("admin", ADMIN_KEY))
+        assert answer.status_code == 200, answer.text
+
+    await data("hold", call=posts[0], hold=f"case {MARKUP}")
+    await tab.until(f"() => ({TEXT})('live').includes('in the call; on hold')")
+    for job_id in (held, doomed):
+        await site.end(job_id, 1)
+    await tab.until(f"() => ({TEXT})('ended').includes('; on hold')")
+    open_one = (
+        "(id) => [...document.querySelectorAll('#ended button')]"
+        ".find((button) => button.textContent === id).click()"
+    )
+    await tab.run(open_one, held)
+    await tab.until(
+        f"(text) => ({TEXT})('job-facts').includes(text)",
+        f"Deletionon hold: exempt from every deletion (case {MARKUP})",
+    )
+    assert await tab.run("() => document.querySelectorAll('dialog img, table img').length") == 0
+    assert await axe_violations(tab) == []
+    site.backend.unreachable = "the engine is down"
+    await data("delete", call=posts[1])
+    await tab.until(f"() => ({TEXT})('ended').includes('; to be deleted')")
+    await tab.run(open_one, doomed)
+    await tab.until(
+        f"() => ({TEXT})('job-facts').includes('to be deleted as soon as what it left can be reached')"
+    )
+    assert await tab.run(TEXT, "files-note") == "They are to be deleted."
+    assert await axe_violations(tab) == []
+    assert await tab.run("() => window.broken ?? null") is None
+    site.backend.unreachable = ""
+    await data("delete", call=posts[1])
+    await tab.until(f"(id) => !({TEXT})('ended').includes(id)", doomed)
+    await tab.until(f"() => ({TEXT})('job-error') === 'This job was deleted.'")
+    tab.errors.clear()  # the browser tells of the 404
+
+
 async def test_dark_and_light_follow_the_system_until_somebody_says_otherwise(visit) -> None:
     tab = await visit(login=False)
     back = "() => getComputedStyle(document.body).backgroundColor"
