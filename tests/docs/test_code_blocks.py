@@ -152,7 +152,9 @@ def _variants(words: list[str]) -> Iterator[list[str]]:
     for word in re.sub(r"[\[\]]", " ", " ".join(words)).split():
         if word.startswith((">", "<")) or "…" in word:
             break
-        cut.append("1" if _PLACEHOLDER.fullmatch(word) else word)
+        # One that can be an ID of Mattermost: options of `data` take nothing else.
+        value = "1" * 26 if word == "ID" else "1"
+        cut.append(value if _PLACEHOLDER.fullmatch(word) else word)
     yield from map(list, itertools.product(*(word.split("|") for word in cut)))
 
 
