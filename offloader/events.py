@@ -31,8 +31,8 @@ from offloader.store.base import JobStore
 LOOK_EVERY_S: Final = 2.0
 MOST_LISTENERS: Final = 768
 """Behind a proxy all of them may come by one address: a quarter of its connections are for other requests."""
-MOST_OF_ONE_SOURCE: Final = 384
-"""Half of them, so that nobody takes all; the admin's are not counted."""
+MOST_OF_ONE_SOURCE: Final = 512
+"""Nobody takes all of them, nor more than half of its address's connections; the admin's are not counted."""
 _QUEUE: Final = 1024
 _AT_ONCE: Final = 256
 _PAUSE_EACH_S: Final = 0.002

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.turns import Company, turn
+from tests.turns import Company, Phases, turn
 
 ALLOWED = {
     Company.ANY: {Company.ANY: 4, Company.PAIRED: 0, Company.ALONE: 0},
@@ -61,3 +61,32 @@ def test_nobody_gets_company_that_it_cannot_have(tmp_path: Path) -> None:
     for running, kind, other in itertools.product(stage.together, Company, Company):
         if running[kind]:
             assert running[other] <= ALLOWED[kind][other], running
+
+
+def test_nobody_goes_on_to_the_next_kind_before_all_have_ended_this_one(tmp_path: Path) -> None:
+    order: list[tuple[Company, int]] = []
+    begun = threading.Barrier(3)
+
+    def process(number: int) -> None:
+        phases = Phases()
+        for kind in Company:
+            phases.enter(kind, tmp_path)
+            if kind is Company.ANY:
+                begun.wait(20)
+            for _ in range(5):
+                phases.enter(kind, tmp_path)  # the next test
+                order.append((kind, number))
+        phases.leave()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(process, range(3)))
+    assert [kind for kind, _ in order] == [kind for kind in Company for _ in range(15)]
+
+
+def test_who_has_left_holds_nobody_up(tmp_path: Path) -> None:
+    gone, other = Phases(), Phases()
+    gone.enter(Company.ANY, tmp_path)
+    gone.leave()
+    gone.leave()
+    other.enter(Company.ALONE, tmp_path)
+    other.leave()

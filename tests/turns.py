@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import fcntl
+import itertools
 import os
 import time
 from collections.abc import Generator, Iterator
@@ -91,10 +92,53 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (little[item.path], item.path not in first))
 
 
+class Phases:
+    """Where this process is in that order, for the others to know."""
+
+    def __init__(self) -> None:
+        self._phase: Company | None = None
+        self._held: TextIO | None = None
+
+    def enter(self, company: Company, directory: Path) -> None:
+        """Wait until nobody has tests of an earlier kind. Nobody goes on to a later one while we are here."""
+        if company is self._phase:
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        held = _phase_lock(directory, company)
+        fcntl.flock(held, fcntl.LOCK_SH)
+        self.leave()  # now that the new one is held: nobody finds us between two of them
+        self._phase, self._held = company, held
+        for earlier in itertools.takewhile(lambda kind: kind is not company, Company):
+            with _phase_lock(directory, earlier) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def leave(self) -> None:
+        """Idempotent."""
+        if self._held is not None:
+            fcntl.flock(self._held, fcntl.LOCK_UN)
+            self._held.close()
+        self._phase = self._held = None
+
+
+def _phase_lock(directory: Path, company: Company) -> TextIO:
+    return (directory / f"{company.value}.phase.lock").open("w")
+
+
+_phases = Phases()
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
     """The wait for a turn counts for no time limit."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return (yield)
-    with turn(company_of(item), item.config.rootpath / ".pytest_cache"):
-        return (yield)
+    directory, company = item.config.rootpath / ".pytest_cache", company_of(item)
+    _phases.enter(company, directory)
+    try:
+        with turn(company, directory):
+            return (yield)
+    finally:
+        if nextitem is None:
+            _phases.leave()
