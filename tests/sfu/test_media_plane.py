@@ -336,6 +336,7 @@ def show(track: LocalTrack, number: int, *, key: bool) -> None:
         track.send(payload, rtp_timestamp=number * 9000, marker=index == len(payloads) - 1)
 
 
+@pytest.mark.slow
 async def test_twenty_five_real_peers_of_five_calls_connect_and_close() -> None:
     async with running_sfu() as server, asyncio.timeout(25):
         async with AsyncExitStack() as stack:

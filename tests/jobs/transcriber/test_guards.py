@@ -150,6 +150,7 @@ def test_no_sound_that_is_no_speech_gives_words(engine, sound: str) -> None:
     assert engine.hypothesise(audio, language="en", context_s=10, complete=True).words == ()
 
 
+@pytest.mark.slow
 def test_guards_cost_no_word_of_real_sentences(clips, engine) -> None:
     audio = read_audio_file(clips["carol"].path)
     for sentence in clips["carol"].sentences:

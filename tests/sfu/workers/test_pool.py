@@ -126,6 +126,7 @@ async def test_figures_of_all_processes_add_up(guest: Any) -> None:
             assert 'rtcd_rtc_calls_total{groupID="group"} 2' in text
 
 
+@pytest.mark.slow
 async def test_counters_stay_when_the_worker_that_counted_is_gone(guest: Any) -> None:
     async with running_pool() as pool:
 
