@@ -13,6 +13,7 @@ import fcntl
 import itertools
 import os
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final, TextIO
@@ -22,6 +23,8 @@ import pytest
 _HALVES: Final = ("left.lock", "right.lock")
 _GATE: Final = "gate.lock"
 _POLL_S: Final = 0.02
+_MANY: Final = 100
+"""Tests of one file, which one process runs."""
 
 
 class Company(enum.Enum):
@@ -81,10 +84,11 @@ def _take(company: Company, left: TextIO, right: TextIO) -> tuple[TextIO, ...]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with whole processes first: they take longest, and would be waited for in the end. Files with
-    tests that want less company last, by how little: they would else wait until whatever takes long beside
-    them has ended."""
+    """Files with whole processes, and those with very many tests, first: they take longest, and would be
+    waited for in the end. Files with tests that want less company last, by how little."""
+    many = Counter(item.path for item in items)
     first = {item.path for item in items if item.get_closest_marker("e2e")}
+    first |= {path for path, count in many.items() if count >= _MANY}
     order = list(Company)
     little: dict[Path, int] = {}
     for item in items:
