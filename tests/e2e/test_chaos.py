@@ -15,7 +15,7 @@ from testbed.chaos.run import Options, run
 from testbed.chaos.scenarios import possible
 from testbed.chaos.schedule import JobKind
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.paired, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize(
