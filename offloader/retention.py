@@ -17,7 +17,9 @@ from foundation.clock import Clock
 from foundation.file_manifest import NAME as MANIFEST
 from foundation.file_manifest import ManifestError, entries_of
 from foundation.logs import get_logger
+from foundation.tracebacks import summary
 from offloader.backends.base import Artifact, Backend
+from offloader.complaints import Complaints
 from offloader.errors import BackendError, JobIsHeld, JobIsRunning, JobNotFound
 from offloader.models import Job, Publication, Workload
 from offloader.outbox_steps import entry_of
@@ -33,6 +35,7 @@ _MANIFEST: Final = re.compile(rf"[^/]+/artifacts/{re.escape(MANIFEST)}")
 _LONGEST_MANIFEST_BYTES: Final = 4 << 20
 
 _COMPLAIN_EVERY_NS: Final = 3600_000_000_000
+"""What is tried every minute is one event."""
 
 log = get_logger()
 
@@ -56,7 +59,7 @@ class Retention:
         self._clock = clock
         self._removal = removal
         self._lease = lease
-        self._complained_ns: dict[str, int] = {}
+        self._complaints = Complaints(clock, every_ns=_COMPLAIN_EVERY_NS)
         """When it was last said of a job that it cannot be removed."""
 
     def retune(self, settings: JobsSettings) -> None:
@@ -148,21 +151,8 @@ class Retention:
             try:
                 await step(job)
             except (BackendError, KeyError, ValueError) as error:
-                # Another backend, which ran jobs here before, names its workloads otherwise.
-                self._complain(job, error)
-
-    def _complain(self, job: Job, error: Exception) -> None:
-        """Once an hour: what is tried every minute is one event."""
-        now_ns = self._clock.monotonic_ns()
-        self._complained_ns = {
-            job_id: at_ns
-            for job_id, at_ns in self._complained_ns.items()
-            if now_ns - at_ns < _COMPLAIN_EVERY_NS
-        }
-        if job.id not in self._complained_ns:
-            self._complained_ns[job.id] = now_ns
-            text = str(error) if isinstance(error, BackendError) else repr(error)
-            log.error("job.removal_failed", job_id=job.id, error=text)
+                if self._complaints.due(job.id):
+                    log.error("job.removal_failed", job_id=job.id, error=summary(error))
 
 
 def _tells_of_post(manifest: bytes) -> bool:

@@ -16,6 +16,7 @@ from foundation.logs import get_logger
 from offloader import retranscription_steps as steps
 from offloader.backends.base import Backend, Phase
 from offloader.backends.environment import job_environment
+from offloader.complaints import Complaints
 from offloader.errors import BackendError, InvalidJob, LaunchFailed, NotRetranscribable
 from offloader.models import (
     Job,
@@ -56,7 +57,7 @@ class Retranscriber:
         self._secrets = secrets
         self._clock = clock
         self._slots = max(slots, 1)
-        self._complained_ns: dict[str, int] = {}
+        self._complaints = Complaints(clock, every_ns=_COMPLAIN_EVERY_NS)
         """When it was last said of a job that its run cannot be looked at or started."""
 
     def retune(self, *, slots: int) -> None:
@@ -197,7 +198,7 @@ class Retranscriber:
             # could store it. What that one does need not be done again.
             self._complain("retranscription.waits", job, error)
             return
-        self._complained_ns.pop(job.id, None)
+        self._complaints.settled(job.id)
         started = await self._store.change(
             job.id, partial(steps.started, wish=wish, workload=workload)
         )
@@ -230,7 +231,7 @@ class Retranscriber:
             if observation.phase in (Phase.STARTING, Phase.RUNNING):
                 if wish.stop:
                     await self._backend.stop(wish.workload, grace_s=_STOP_GRACE_S)
-                self._complained_ns.pop(job.id, None)
+                self._complaints.settled(job.id)
                 return
             # Of what a former backend has, nothing is to be had.
             tail = b"" if observation.former else await self._tail_of(wish.workload)
@@ -255,11 +256,8 @@ class Retranscriber:
             log.error("retranscription.not_stopped", job_id=job.id, error=str(error))
 
     def _complain(self, event: str, job: Job, error: BackendError) -> None:
-        """Once a minute: what is looked at every second is one event."""
-        now_ns = self._clock.monotonic_ns()
-        last_ns = self._complained_ns.get(job.id)
-        if last_ns is None or now_ns - last_ns >= _COMPLAIN_EVERY_NS:
-            self._complained_ns[job.id] = now_ns
+        """What is looked at every second is one event."""
+        if self._complaints.due(job.id):
             log.error(event, job_id=job.id, error=str(error))
 
     async def _end(
@@ -272,7 +270,7 @@ class Retranscriber:
         exit_code: int | None = None,
     ) -> None:
         """Unless another replica was faster, or the wish is another one by now."""
-        self._complained_ns.pop(job.id, None)
+        self._complaints.settled(job.id)
         now = self._clock.utc_now()
         step = partial(
             steps.ended, wish=wish, state=state, detail=detail, exit_code=exit_code, now=now
