@@ -61,6 +61,7 @@ def test_texts_are_read_from_the_source(
 ) -> None:
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "module.py").write_text(textwrap.dedent(source), encoding="utf-8")
+    error_texts.exceptions()  # kept from here on: those of the project, whichever test runs first
     monkeypatch.setattr(error_texts, "ROOT", tmp_path)
     found = error_texts.texts.__wrapped__("package")
     assert sorted(text.text for text in found) == texts

@@ -11,11 +11,10 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import av
 import pytest
-import structlog
 
 from callclient.plugin_api import ApiError
 from foundation.logs import configure_logs, get_logger
@@ -25,18 +24,7 @@ CANARY = "Zuzannabel-Qanaerytska"
 
 
 @pytest.fixture
-def logging_as_before() -> Iterator[None]:
-    """This process's, after the test."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-def lines(logging_as_before: None) -> Callable[[], str]:
+def lines() -> Callable[[], str]:
     """All that is logged."""
     stream = io.StringIO()
     configure_logs(level="debug", stream=stream)
@@ -152,7 +140,6 @@ def test_destructors_threads_and_the_process_itself_end_in_the_same_words() -> N
     assert CANARY not in done.stderr
 
 
-@pytest.mark.usefixtures("logging_as_before")
 def test_a_name_that_somebody_has_chosen_begins_no_line_and_steers_no_terminal() -> None:
     stream = io.StringIO()
     configure_logs(json=False, stream=stream)
