@@ -11,6 +11,7 @@ from typing import Final, Self
 from foundation.copies.contents import CopyContents, look_into, read_copied
 from foundation.copies.journal import JournalError, key_of, numbers_of, outline
 from foundation.copies.stores import CopyStore, StoreError, open_store
+from foundation.newest import keep_newest
 from offloader.backends.base import Artifact
 from offloader.errors import BackendError
 from offloader.models import Job, JobType
@@ -118,10 +119,7 @@ class JobCopies:
                 if seen is None or seen.newest != newest:
                     async with self._looking:
                         seen = await look_into(self._store, result)
-        self._seen.pop(result, None)
-        self._seen[result] = seen
-        if len(self._seen) > _REMEMBERED:
-            del self._seen[next(iter(self._seen))]
+        keep_newest(self._seen, result, seen, most=_REMEMBERED)
         return seen
 
 

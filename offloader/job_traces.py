@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from foundation.clock import Clock
+from foundation.newest import keep_newest
 from foundation.spans import Attributes, Span, Tracing, traceparent_or_none
 from offloader.models import Job, JobSpec, JobState, Publication, StopReason
 
@@ -86,9 +87,7 @@ class JobTraces:
             )
 
     def _begins(self, job: Job, stage: str) -> None:
-        if len(self._began_ns) >= _MOST_STAGES:
-            del self._began_ns[next(iter(self._began_ns))]
-        self._began_ns[job.id, stage] = self._now_ns()
+        keep_newest(self._began_ns, (job.id, stage), self._now_ns(), most=_MOST_STAGES)
 
     def _republished(self, job: Job) -> None:
         began_ns = self._began_ns.pop((job.id, "republish"), None)

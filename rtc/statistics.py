@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from foundation.newest import keep_newest
 from rtc.rtcp import ReportBlock, build_sender_report
 
 _NS = 1_000_000_000
@@ -152,9 +153,7 @@ class SendStatistics:
         A forwarder passes on the publisher's own `ntp` with the timestamp rewritten, so that receivers
         can play sound and picture of one publisher together.
         """
-        self._sent_reports[ntp >> 16 & 0xFFFFFFFF] = now_ns
-        if len(self._sent_reports) > _REMEMBERED_REPORTS:
-            del self._sent_reports[next(iter(self._sent_reports))]
+        keep_newest(self._sent_reports, ntp >> 16 & 0xFFFFFFFF, now_ns, most=_REMEMBERED_REPORTS)
         return build_sender_report(
             ssrc=self.ssrc,
             ntp=ntp,

@@ -17,6 +17,7 @@ from callclient.receive.routing import Routes
 from callclient.receive.tracks import Codec, RemoteTrack, TrackSource
 from callclient.timeline.call_timeline import CallTimeline
 from foundation.logs import get_logger
+from foundation.newest import keep_newest
 from rtc.rtcp import SenderReport, build_nack, build_pli, build_receiver_report
 from rtc.rtp import RtpHeader, header_extension, parse_rtp
 from rtc.sections import RemoteMedia
@@ -210,9 +211,7 @@ class Receiving:
     def participant_left(self, session_id: str) -> None:
         """The end of a voice track is only that its speaker left (trap 21). What is announced of them from
         now on was on its way when they left, and would never end."""
-        self._left[session_id] = None
-        if len(self._left) > _REMEMBERED_LEAVERS:
-            del self._left[next(iter(self._left))]
+        keep_newest(self._left, session_id, None, most=_REMEMBERED_LEAVERS)
         for receiver in self._all():
             if receiver.track.session_id == session_id:
                 self._end(receiver)

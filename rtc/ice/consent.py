@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from foundation.newest import keep_newest
 from rtc.ice.timings import FAR_FUTURE_NS, IceTimings
 
 _MAX_OPEN_REQUESTS = 8
@@ -35,9 +36,7 @@ class Consent:
             self.asked_ns = now_ns
         self.next_ns = now_ns + self._timings.consent_retry_ns
         self.unanswered += 1
-        if len(self._open) >= _MAX_OPEN_REQUESTS:
-            del self._open[next(iter(self._open))]
-        self._open[transaction_id] = now_ns
+        keep_newest(self._open, transaction_id, now_ns, most=_MAX_OPEN_REQUESTS)
 
     def expects(self, transaction_id: bytes) -> bool:
         return transaction_id in self._open

@@ -10,6 +10,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+from foundation.newest import keep_newest
 from rtc.ice.bounds import IceBounds
 from rtc.ice.credentials import IceCredentials
 from rtc.ice.path import Address, Path
@@ -147,9 +148,7 @@ class ServerPort(ABC):
     def _remember_check(self, datagram: bytes, transport: Attached) -> None:
         """If `datagram` asks, its answer is for `transport`."""
         if datagram.startswith(_REQUEST):
-            if len(self._asked) >= _ASKED_LIMIT:
-                del self._asked[next(iter(self._asked))]
-            self._asked[datagram[8:20]] = transport
+            keep_newest(self._asked, datagram[8:20], transport, most=_ASKED_LIMIT)
 
     def _asker(self, answer: bytes) -> Attached | None:
         """Whose check this answers."""
