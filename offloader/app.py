@@ -1,4 +1,4 @@
-"""Wires the parts together, the only place where that happens, and makes the HTTP application of them."""
+"""Wires the parts together, the only place where that happens."""
 
 from __future__ import annotations
 
@@ -13,32 +13,21 @@ from functools import partial
 from fastapi import FastAPI
 
 from clientauth.admin import ClientAdmin
-from clientauth.http import auth_router
 from clientauth.registration_limits import RegistrationRoom
 from clientauth.service import ClientAuth
 from clientauth.sessions import SessionCache
-from clientauth.single_fields import SingleFields
 from foundation.clock import Clock, SystemClock
 from foundation.logs import get_logger
-from foundation.spans import NoTracing, Tracing
 from foundation.tracing import open_tracing
 from offloader.administration import Administration
-from offloader.api.access import AccessLog
-from offloader.api.added import added_job_router
 from offloader.api.admin import admin_router
-from offloader.api.audited import Audited
-from offloader.api.bodies import BodyLimit
+from offloader.api.application import create_app
 from offloader.api.data import data_router
-from offloader.api.errors import install_error_handlers
-from offloader.api.events import event_router
-from offloader.api.health import health_router
-from offloader.api.jobs import job_router
 from offloader.api.keys import key_router
 from offloader.api.launches import GivesJobsOut, launch_router
 from offloader.api.local import LocalAdmin
 from offloader.api.page import PageOptions, page_router
 from offloader.api.proxies import TrustedProxies
-from offloader.audit import Audit
 from offloader.auditing import auditing
 from offloader.backends.base import Backend
 from offloader.backends.counted import CountedBackend
@@ -70,7 +59,6 @@ from offloader.site_rules import why_refused
 from offloader.store.observed import ObservedJobStore
 from offloader.store.stores import open_stores
 from offloader.supervisor import Supervisor
-from offloader.version import BUILD_VERSION
 from offloader.webhooks.running import telling_receivers
 
 _DRAIN_SLACK_S = 30.0
@@ -341,37 +329,3 @@ async def running_offloader(
             if lease is not None:
                 with contextlib.suppress(StoreError):
                     await store.release(lease.owner)
-
-
-def create_app(
-    *,
-    service: JobService,
-    auth: ClientAuth,
-    metrics: ServiceMetrics,
-    condition: Condition,
-    events: JobEvents,
-    tracing: Tracing | None = None,
-    proxies: TrustedProxies | None = None,
-    audit: Audit | None = None,
-) -> FastAPI:
-    """Routes, error form, body limit, access log."""
-    app = FastAPI(
-        title="Job service for Mattermost Calls",
-        version=BUILD_VERSION,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-    )
-    install_error_handlers(app)
-    app.include_router(health_router(metrics, condition, auth))
-    app.include_router(auth_router(auth))
-    app.include_router(job_router(service, auth, events, tracing or NoTracing()))
-    app.include_router(added_job_router(service, auth))
-    app.include_router(event_router(events, auth, count_dropped=metrics.events_dropped))
-    app.add_middleware(BodyLimit)
-    app.add_middleware(SingleFields)
-    if audit is not None:
-        app.add_middleware(Audited, audit=audit)
-    app.add_middleware(AccessLog, observe=metrics.request_answered, proxies=proxies)
-    return app

@@ -1,6 +1,6 @@
 """What clients can do with jobs: create, look at, stop, read logs and files, publish, delete. Knows no HTTP.
 
-Owns admission and the launch; what happens to a job after that is the supervisor's.
+Owns admission; what happens to a job after its launch is the supervisor's.
 """
 
 from __future__ import annotations
@@ -17,27 +17,25 @@ from clientauth.service import Identity
 from foundation.clock import Clock
 from foundation.logs import get_logger
 from foundation.spans import current_span, step
-from offloader.backends.base import Artifact, Backend, LaunchRequest
+from offloader.backends.base import Artifact, Backend
 from offloader.ceilings import under_ceilings
 from offloader.entrance import Entrance
 from offloader.errors import (
     ArtifactNotFound,
-    BackendError,
     CreationFailed,
-    IllegalTransition,
     InvalidJob,
     JobIsStarting,
     JobNotFound,
-    StoreError,
 )
 from offloader.failures import failure_fields, refusal_of
 from offloader.idempotency import Repeats
 from offloader.job_logs import JobLogs
 from offloader.job_traces import carrying_trace, with_trace
 from offloader.job_wish import JobWish, check_runner, check_site, check_speech, check_wish
-from offloader.lifecycle import launched, not_started, told_to_stop
+from offloader.launching import Launcher
+from offloader.lifecycle import told_to_stop
 from offloader.lost_jobs import LostJobs
-from offloader.models import Job, JobSpec, JobState, JobType, StopReason, Workload
+from offloader.models import Job, JobSpec, JobState, JobType, StopReason
 from offloader.ownership import owns, sees
 from offloader.removal import Removal
 from offloader.republish import NoRepublisher, Republisher
@@ -50,8 +48,6 @@ from offloader.store.memory import MemoryAnswerStore
 
 _LAUNCH_PATIENCE_S = 5.0
 """How long a wish to stop waits for a launch that is under way."""
-_UNWANTED_GRACE_S = 10.0
-"""For a job that was launched when nobody wanted it any more: to leave its call."""
 
 log = get_logger()
 
@@ -85,6 +81,9 @@ class JobService:
         self._clock = clock
         self._repeats = Repeats(answers=answers or MemoryAnswerStore(clock=clock), jobs=store)
         self._republisher = republisher or NoRepublisher()
+        self._launcher = Launcher(
+            store=store, backend=backend, clock=clock, keep_secrets=self._republisher.secrets_came
+        )
         self._retranscriber = retranscriber
         self._lost = lost or LostJobs(backend, None)
         self._removal = removal or Removal(
@@ -300,7 +299,7 @@ class JobService:
             with step("admission"):
                 await self._entrance.enter(job)
             with step("launch"):
-                return await self._launch(job, wish)
+                return await self._launcher.launch(job, wish)
         except CreationFailed as error:
             log.warning("job.refused", detail=str(error), **failure_fields(refusal_of(str(error))))
             raise
@@ -315,65 +314,6 @@ class JobService:
                 raise JobNotFound(job.id)
             job = found
         return job
-
-    async def _launch(self, job: Job, wish: JobWish) -> Job:
-        request = LaunchRequest(
-            job.id, job.spec.type, wish.runner, wish.input_data, job.spec.max_duration_s
-        )
-        try:
-            workload = await self._backend.launch(request)
-        except BackendError as error:
-            started = await self._not_launched(job, error)
-        else:
-            try:
-                started = await self._store.change(job.id, partial(launched, workload=workload))
-            except (IllegalTransition, JobNotFound):
-                started = await self._taken_over(job, workload)
-        log.info("job.launched", job_id=job.id, type=job.spec.type.value, runner=wish.runner)
-        try:
-            await self._republisher.secrets_came(started, wish.input_data)
-        except StoreError as error:
-            # The job runs, and has them: its start must not fail for what is only needed later.
-            log.warning("job.secrets_not_kept", job_id=started.id, error=str(error))
-        return started
-
-    async def _not_launched(self, job: Job, error: BackendError) -> Job:
-        """The job as another replica stored it, which found it launched after all.
-
-        Raises:
-            CreationFailed: it is not.
-        """
-        now = self._clock.utc_now()
-        try:
-            await self._store.change(job.id, partial(_still_pending, detail=str(error), now=now))
-        except (IllegalTransition, JobNotFound):
-            present = await self._store.get(job.id)
-            if present is not None and present.live:
-                return present
-        log.error("job.launch_failed", job_id=job.id, error=str(error))
-        raise CreationFailed(str(error)) from error
-
-    async def _taken_over(self, job: Job, workload: Workload) -> Job:
-        """The job as another replica stored it, which took this one for gone while it launched.
-
-        Raises:
-            CreationFailed: it gave the job up; what was launched since is stopped.
-        """
-        present = await self._store.get(job.id)
-        if present is not None and present.live:
-            return present
-        log.error("job.launched_too_late", job_id=job.id)
-        try:
-            await self._backend.stop(workload, grace_s=_UNWANTED_GRACE_S)
-        except BackendError as error:
-            log.error("job.stop_failed", job_id=job.id, error=str(error))
-        raise CreationFailed("its launch took so long that another replica gave it up")
-
-
-def _still_pending(job: Job, *, detail: str, now: datetime) -> Job:
-    if job.state is not JobState.PENDING:
-        raise IllegalTransition(f"job {job.id} is {job.state} already")
-    return not_started(job, detail=detail, now=now)
 
 
 def _comparable(wish: JobWish) -> str:
