@@ -156,9 +156,8 @@ class CanaryVisit:
             assert is_in(canary, texts), (
                 f"{canary.what} is not in the transcript: nothing is proved"
             )
-        for body in self._traces.bodies:
-            self.search.look("traces", body)
-        assert self._traces.bodies, "no traces have come"
+        assert self._traces.told, "no traces have come"
+        self.search.look("traces", self._traces.told)
         work = output / "work"
         testbed: tuple[Path, ...] = (work / "stand-in", work / "models", work / "tls")
         if self._crashed:
