@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, cast
@@ -15,7 +16,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from clientauth.turns import source_of
-from foundation.limited_warnings import LimitedWarnings
+from foundation.limited_lines import LimitedLines
 
 HEAD_S: Final = 10.0
 """From the connection, or from the first byte of a later request, to the end of the head."""
@@ -28,6 +29,7 @@ MOST_CONNECTIONS: Final = 2048
 MOST_OF_ONE_ADDRESS: Final = 1024
 _END: Final = b"\r\n\r\n"
 """Of every head, and of every chunked body; the parser takes no other line ends."""
+_LINE_ENDS: Final = re.compile(rb"[\r\n]*")
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -36,12 +38,14 @@ class GuardedProtocol(HttpToolsProtocol):
     peer: tuple[str, int] | None = None
     _of_address: ClassVar[Counter[str]] = Counter()
     """Open connections by address; of all servers of this process."""
-    _malformed: ClassVar[LimitedWarnings] = LimitedWarnings("http.malformed")
+    _malformed: ClassVar[LimitedLines] = LimitedLines("http.malformed")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._deadline: asyncio.TimerHandle | None = None
         self._in_head = True
+        self._head_begun = False
+        """More than line ends has come of it (RFC 9112 section 2.2)."""
         self._head_bytes = 0
         """Of the head so far; of a chunked body, since its last content."""
         self._body_left: int | None = None
@@ -110,6 +114,11 @@ class GuardedProtocol(HttpToolsProtocol):
         not tell where in its input one has ended, and no further than a head may go."""
         if not self._in_head and self._body_left is not None and self._body_left > 0:
             return min(at + self._body_left, len(data))
+        if self._in_head and not self._head_begun:
+            match = _LINE_ENDS.match(data, at)
+            if match is not None and match.end() > at:
+                return min(match.end(), at + HEAD_BYTES - self._head_bytes)
+            self._head_begun = True
         # What ends within the first bytes may have begun in the read before.
         end = data.find(b"\n", at, len(_END) - 1) + 1
         if not end and (found := data.find(_END, at)) >= 0:
@@ -142,6 +151,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._give_content()
         self._in_head = True
+        self._head_begun = False
         self._head_bytes = 0
         self._upgrading = self.parser.should_upgrade()
         self._disarm()

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from uvicorn.server import ServerState
 
 from foundation.clock import ManualClock
-from foundation.limited_warnings import OF_ONE_SOURCE, LimitedWarnings
+from foundation.limited_lines import OF_ONE_SOURCE, LimitedLines
 from offloader import http_guard
 
 MOST = http_guard.HEAD_BYTES
@@ -143,7 +143,7 @@ async def test_what_follows_a_wish_for_another_protocol_in_its_read_is_no_reques
 async def test_what_is_no_request_is_answered_every_time_and_logged_so_often(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warnings = LimitedWarnings("http.malformed", clock=ManualClock())
+    warnings = LimitedLines("http.malformed", clock=ManualClock())
     monkeypatch.setattr(http_guard.GuardedProtocol, "_malformed", warnings)
     with capture_logs() as lines:
         for _ in range(OF_ONE_SOURCE + 20):
@@ -162,6 +162,23 @@ async def test_line_ends_before_a_request_are_part_of_its_head() -> None:
         assert status == 200
         [(status, _)] = await answers_to(ends + head_of(MOST + 1 - len(ends)))
         assert status == 431
+
+
+async def test_any_number_of_line_ends_before_a_request_costs_one_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parse, parts = http_guard.GuardedProtocol._parse, []
+
+    def counting(protocol: http_guard.GuardedProtocol, data: bytes) -> None:
+        parts.append(len(data))
+        parse(protocol, data)
+
+    monkeypatch.setattr(http_guard.GuardedProtocol, "_parse", counting)
+    [(status, _)] = await answers_to(b"\r\n" * 20_000 + BEFORE["a request"])
+    assert (status, parts) == (200, [40_000, len(BEFORE["a request"])])
+    parts.clear()
+    [(status, _)] = await answers_to(b"\r\n" * 10_000 + b"\r", b"\n" * 500_000)
+    assert (status, parts) == (431, [20_001, MOST - 20_001])
 
 
 @pytest.mark.documents("a-head-that-is-too-large/2")
