@@ -1,8 +1,17 @@
-"""How often something is said again that is found anew every second."""
+"""What goes wrong with one job: no other's business, and said now and then, though found every second."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import TypeVar
+
 from foundation.clock import Clock
+from foundation.logs import get_logger
+from offloader.errors import JobNotFound, StoreError
+
+T = TypeVar("T")
+
+log = get_logger()
 
 
 class Complaints:
@@ -31,3 +40,20 @@ class Complaints:
     def settled(self, job_id: str) -> None:
         """All is well again: the next time it is said at once."""
         self._said_ns.pop(job_id, None)
+
+    async def alone(self, event: str, job_id: str, work: Awaitable[T]) -> T | None:
+        """`work` on one job; None when it failed, which is no other job's business and is said as `event`.
+
+        Raises:
+            StoreError: nothing can be noted of any job.
+        """
+        try:
+            return await work
+        except StoreError:
+            raise
+        except JobNotFound:  # deleted since it was listed
+            return None
+        except Exception:
+            if self.due(job_id):
+                log.exception(event, job_id=job_id)
+            return None

@@ -26,9 +26,7 @@ from offloader.copies import JobCopies, result_of
 from offloader.errors import (
     BackendError,
     FilesGone,
-    JobNotFound,
     NothingToPublish,
-    StoreError,
 )
 from offloader.models import Job, OutboxEntry, Publication, StopReason
 from offloader.outbox_steps import entry_of, site_url_of
@@ -155,17 +153,8 @@ class Outbox:
         return now - min(moments) if moments else timedelta(0)
 
     async def _alone(self, job: Job, work: Awaitable[T]) -> T | None:
-        """`work` on one job; None when it failed, which is no other job's business. Raises StoreError."""
-        try:
-            return await work
-        except StoreError:
-            raise
-        except JobNotFound:  # deleted since it was listed
-            return None
-        except Exception:
-            if self._complaints.due(job.id):
-                log.exception("outbox.job_failed", job_id=job.id)
-            return None
+        """See `Complaints.alone`."""
+        return await self._complaints.alone("outbox.job_failed", job.id, work)
 
     def _is_former(self, job: Job) -> bool:
         """Another backend than the configured one ran it; its files may be in reach all the same."""

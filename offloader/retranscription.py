@@ -7,9 +7,9 @@ in the class of post-call work (`jobs.post_call_slots`), and sees it end. Result
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from foundation.clock import Clock
 from foundation.logs import get_logger
@@ -31,9 +31,12 @@ from offloader.retranscription_wish import AZURE, OPENAI, RetranscriptionWish, n
 from offloader.secrets import MASK
 from offloader.store.base import JobStore, SecretStore
 
+T = TypeVar("T")
+
 _TAIL_BYTES: Final = 16 * 1024
 _STOP_GRACE_S: Final = 10.0
 _STOPPED: Final = "stopped on request"
+_DEFECT: Final = "this service could not begin it: its log says why (retranscription.job_failed)"
 _COMPLAIN_EVERY_NS: Final = 60_000_000_000
 _VOICE: Final = re.compile(r"[^/]+/(artifacts/audio/)?[^/]+\.ogg\.index")
 _NOT_TOLD: Final = re.compile(r"AUTH_TOKEN.*|LIVE_CAPTIONS_.*|RETRANSCRIPTION.*")
@@ -107,15 +110,21 @@ class Retranscriber:
         return asked
 
     async def check(self, wanted: Sequence[Job] | None = None, *, start: bool = True) -> None:
-        """Look at everything that waits or runs once. `wanted`: what this replica watches over; None: there
-        is no other. `start`: False while the service drains."""
+        """Look at everything that waits or runs once; what goes wrong with one job is no other's business.
+
+        `wanted`: what this replica watches over; None: there is no other. `start`: False while the service
+        drains.
+
+        Raises:
+            StoreError: nothing can be noted of any job.
+        """
         if wanted is None:
             wanted = await self._store.retranscribing()
         for job in wanted:
             if job.retranscribing_now:
-                await self._look_at(job)
+                await self._alone(job, self._look_at(job))
             elif (wish := job.retranscription) is not None and wish.stop:
-                await self._end(job, wish, RetranscriptionState.FAILED, detail=_STOPPED)
+                await self._alone(job, self._failed(job, wish, _STOPPED))
         waiting = [
             (wish.requested_at, job)
             for job in wanted
@@ -127,23 +136,35 @@ class Retranscriber:
         free = self._slots - await self._busy()
         first_come = sorted(waiting, key=lambda pair: pair[0])
         for _, job in first_come[: max(free, 0)]:
-            # Looked at again: the outbox may have begun to work on its files in this very round, and another
-            # replica on the wish.
-            now = await self._store.get(job.id)
-            if (
-                now is not None
-                and now.retranscribing
-                and not now.retranscribing_now
-                and entry_of(now).publication is not Publication.RUNNING
-            ):
-                await self._start(now)
+            wish = job.retranscription
+            if await self._alone(job, self._begin(job)) is None and wish is not None:
+                # Else it would come first for ever, before all others.
+                await self._alone(job, self._failed(job, wish, _DEFECT))
 
     async def host_lost(self, job: Job) -> None:
         """Nobody can look at it or begin it any more: its host is gone, and its files are there."""
         wish = job.retranscription
         assert wish is not None
         detail = f"its host {job.host} is gone; ask again when that is back"
-        await self._end(job, wish, RetranscriptionState.FAILED, detail=detail)
+        await self._alone(job, self._failed(job, wish, detail))
+
+    async def _alone(self, job: Job, work: Awaitable[T]) -> T | None:
+        """See `Complaints.alone`."""
+        return await self._complaints.alone("retranscription.job_failed", job.id, work)
+
+    async def _begin(self, listed: Job) -> bool:
+        """Whether it is to run now. It is looked at again: the outbox may have begun to work on its files in
+        this very round, and another replica on the wish."""
+        job = await self._store.get(listed.id)
+        if (
+            job is None
+            or not job.retranscribing
+            or job.retranscribing_now
+            or entry_of(job).publication is Publication.RUNNING
+        ):
+            return False
+        await self._start(job)
+        return True
 
     async def _busy(self) -> int:
         """Places of work after calls that are taken, on all replicas."""
@@ -191,7 +212,7 @@ class Retranscriber:
                 job.workload, job_type=job.spec.type, variables=variables
             )
         except LaunchFailed as error:
-            await self._end(job, wish, RetranscriptionState.FAILED, detail=str(error))
+            await self._failed(job, wish, str(error))
             return
         except BackendError as error:
             # It can do so later: an engine that is down, or the run of a service that was killed before it
@@ -259,6 +280,9 @@ class Retranscriber:
         """What is looked at every second is one event."""
         if self._complaints.due(job.id):
             log.error(event, job_id=job.id, error=str(error))
+
+    async def _failed(self, job: Job, wish: Retranscription, detail: str) -> None:
+        await self._end(job, wish, RetranscriptionState.FAILED, detail=detail)
 
     async def _end(
         self,

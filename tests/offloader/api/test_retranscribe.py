@@ -7,10 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 
 from clientauth.service import Identity
+from offloader.backends.base import Observation
 from offloader.backends.stub import StubBackend
 from offloader.errors import BackendError
+from offloader.models import Workload
 
 SITE = "https://chat.example.com"
 TRANSCRIPTION = "1r6ws6oi5jyq8xthsn4s5c9bny"
@@ -283,6 +286,48 @@ async def test_with_its_host_the_wish_is_gone(running, documented) -> None:
     job = await running.offloader.service.get(job_id, client=Identity("", admin=True))
     await running.offloader.supervisor._upkeep._retranscriber.host_lost(replace(job, host="w1"))
     documented("its-host-is-gone/2", (await told(running, job_id))["detail"])
+
+
+@pytest.mark.documents("a-defect-of-a-retranscription")
+async def test_a_defect_with_one_job_is_no_other_s_business(
+    running, documented, monkeypatch
+) -> None:
+    first, second = [await ended(running) for _ in range(2)]
+    begin, poll = running.backend.retranscribe, running.backend.poll
+
+    async def odd_begin(workload: Workload, **told: Any) -> Workload:
+        if workload.reference["id"] == first:
+            raise KeyError("no-such-field")
+        return await begin(workload, **told)
+
+    async def odd_poll(workload: Workload) -> Observation:
+        if str(workload.reference["id"]).startswith(f"{second}/"):
+            raise ValueError("no number")
+        return await poll(workload)
+
+    monkeypatch.setattr(running.backend, "retranscribe", odd_begin)
+    for job_id in (first, second):
+        await ask(running, job_id)
+        running.clock.advance(seconds=1)
+    with structlog.testing.capture_logs() as lines:
+        await running.check()
+        given_up = await told(running, first)
+        assert given_up["state"] == "failed"
+        documented("a-defect-of-a-retranscription", given_up["detail"])
+        await running.check()
+        assert (await told(running, second))["state"] == "running"
+        monkeypatch.setattr(running.backend, "poll", odd_poll)
+        third = await ended(running)
+        for _ in range(3):
+            await running.check()
+    assert (await told(running, second))["state"] == "running", "nobody knows what became of it"
+    answer = await running.http.get(f"/jobs/{third}", headers=running.basic("plugin"))
+    assert answer.status_code == 200
+    errors = [line for line in lines if line["log_level"] == "error"]
+    assert [(line["event"], line["job_id"]) for line in errors] == [
+        ("retranscription.job_failed", first),
+        ("retranscription.job_failed", second),
+    ]
 
 
 async def test_its_files_are_needed_until_it_is_done(running) -> None:
