@@ -5,7 +5,8 @@
 For each case one JSON line, and a table at the end. CPU is user + system of all processes of a recording;
 what is shared by both ways (SFU, senders) is counted for neither. `rss_mib` is what recorder and decoding
 process have resident while they record, added up; `peak_rss_mib` the sum of their peaks, that of the start
-included; `tree_pss_mb` (MiB) counts once what several processes have, and the shim too.
+included; `once_mib` counts each page that one of both has once, which only root may know; `tree_pss_mb` (MiB)
+deals out what several processes have, those of the call too, and has the shim.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ async def _measure(
         "target": case.target_cpu,
         "rss_mib": round(ours.cost.rss_mb),
         "peak_rss_mib": round(ours.peak_rss_mb),
+        "once_mib": None if ours.cost.once_mb is None else round(ours.cost.once_mb),
         "target_rss_mb": case.target_rss_mb,
         "tree_pss_mb": round(ours.cost.pss_mb),
         "start_to_started_s": round(ours.start_to_started_s, 2),
@@ -109,7 +111,7 @@ async def _measure(
 def _print_table(rows: list[dict[str, Any]]) -> None:
     print(
         "\n| Case | preset | CPU s per s | target | reference | ratio"
-        " | RSS, peaks MiB | PSS, ratio | started |"
+        " | RSS, peaks, once MiB | PSS, ratio | started |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
@@ -120,7 +122,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         ratio = f"{row['cpu_ratio']} ×" if "cpu_ratio" in row else ""
         started = f"{row['start_to_started_s']} s"
         cells = [row["case"], row["preset"], f"{row['cpu_s_per_s']:.3f}", target, reference, ratio]
-        rss = f"{row['rss_mib']}, {row['peak_rss_mib']}"
+        rss = f"{row['rss_mib']}, {row['peak_rss_mib']}, {row['once_mib']}"
         print("|", " | ".join(str(cell) for cell in [*cells, rss, pss, started]), "|")
 
 

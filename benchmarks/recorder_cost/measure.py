@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from foundation.process_stats import read_process_stats
 from testbed.processes import descendants
 
 _MEMORY_EVERY_S: Final = 2.0
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+_USER_END: Final = 1 << 47
+_FRAME: Final = np.uint64((1 << 55) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +34,36 @@ class Cost:
     """Resident memory, pages that processes share dealt out among them; the median of some looks."""
     rss_mb: float
     """The same with such pages counted for each: what is added up where each process is looked at alone."""
+    once_mb: float | None
+    """Each page that one of them has in memory, once, whoever else has it too; None: only root may know."""
 
 
 async def measure(roots: Iterable[int], seconds: float, *, beside: Iterable[int] = ()) -> Cost:
     """What `roots` and all that they have started cost from now on.
 
     A process that ends meanwhile is counted up to the last look at it. Those of `beside` are left out of
-    `Cost.rss_mb`.
+    `Cost.rss_mb` and `Cost.once_mb`.
     """
     roots, beside = list(roots), frozenset(beside)
     before = cpu_by_process(roots)
     latest = dict(before)
     began_s = time.monotonic()
-    pss, rss = [], []
+    pss, rss, once = [], [], []
     while (left_s := began_s + seconds - time.monotonic()) > 0:
         await asyncio.sleep(min(left_s, _MEMORY_EVERY_S))
         latest |= cpu_by_process(roots)
         pss.append(_pss_mb(roots))
         rss.append(_rss_mb(tree(roots) - beside))
+        once.append(_once_mb(tree(roots) - beside))
     took_s = time.monotonic() - began_s
     used_s = sum(latest.values()) - sum(before.values())
-    return Cost(used_s / took_s, statistics.median(pss), statistics.median(rss))
+    known = [value for value in once if value is not None]
+    return Cost(
+        used_s / took_s,
+        statistics.median(pss),
+        statistics.median(rss),
+        statistics.median(known) if known else None,
+    )
 
 
 def tree(roots: Iterable[int]) -> set[int]:
@@ -92,3 +107,24 @@ def _rss_mb(pids: Iterable[int]) -> float:
         with suppress(ProcessLookupError):
             used += read_process_stats(pid).rss_bytes
     return used / 2**20
+
+
+def _once_mb(pids: Iterable[int]) -> float | None:
+    """By the numbers of the physical pages (proc(5), pagemap: bit 63 present, bits 0 to 54 the number), which
+    are all 0 for who may not know them."""
+    frames: list[npt.NDArray[np.uint64]] = []
+    for pid in pids:
+        with suppress(OSError):
+            mappings = Path(f"/proc/{pid}/maps").read_text().splitlines()
+            with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:
+                for mapping in mappings:
+                    begin, end = (int(bound, 16) for bound in mapping.split()[0].split("-"))
+                    if end > _USER_END:
+                        continue  # of the kernel, in every process
+                    pagemap.seek(begin // _PAGE_BYTES * 8)
+                    entries = np.frombuffer(
+                        pagemap.read((end - begin) // _PAGE_BYTES * 8), np.uint64
+                    )
+                    frames.append(entries[entries >> np.uint64(63) != 0] & _FRAME)
+    pages = np.unique(np.concatenate(frames)) if frames else np.empty(0, np.uint64)
+    return len(pages) * _PAGE_BYTES / 2**20 if pages.any() else None

@@ -28,7 +28,7 @@ class Measured:
     """One recording."""
 
     cost: Cost
-    """Shim included, but in `rss_mb`."""
+    """Shim included, but in `rss_mb` and `once_mb`."""
     start_to_started_s: float
     """From the recorder's process to the plugin's `start_at`."""
     peak_rss_mb: float
