@@ -26,7 +26,7 @@ from clientauth.store import ClientExists, ClientStore, StoredClient
 from clientauth.turns import PEER, HashingTurns, TooManyWaiting, source
 from clientauth.verified import VerifiedKeys
 from foundation.clock import Clock
-from foundation.limited_warnings import LimitedWarnings
+from foundation.limited_lines import LimitedLines
 
 MIN_KEY_LENGTH = 32
 _WAITING_EACH = 64
@@ -99,7 +99,7 @@ class ClientAuth:
         self._former_marks = former_marks
         self._narrowing = narrowing or SelfRegistration()
         self._registrations = registrations
-        self._refusals = LimitedWarnings("client.registration_refused", clock=clock)
+        self._refusals = LimitedLines("client.registration_refused", clock=clock)
         self._turns = HashingTurns(at_once=AT_ONCE, waiting_each=_WAITING_EACH)
         self._failures = Failures(clock=clock, slowed_each=_WAITING_EACH)
 

@@ -5,6 +5,7 @@ Logged are the route's template, the path without its query, ids and counts; nev
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import time
@@ -15,7 +16,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
+from clientauth.caller import CALLER, Caller
 from clientauth.turns import PEER
+from foundation.limited_lines import LimitedLines
 from foundation.logs import get_logger
 from offloader.api.page_data import PAGE_DATA
 from offloader.api.proxies import TrustedProxies
@@ -27,6 +30,9 @@ _QUIET_READS: Final = frozenset({PAGE_DATA})
 """By an open page as well; what somebody changes there is told."""
 _METHODS: Final = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 _SHOWN_PATH: Final = 120
+_OF_ONE_STRANGER: Final = 30
+_OF_STRANGERS: Final = 120
+"""Lines a minute about requests of nobody who is known; a flood must not rotate the log."""
 
 Observer = Callable[[str, str, int, float], None]
 """Called with method, route template (`-` for none), status (0: none was sent) and seconds."""
@@ -43,6 +49,12 @@ class AccessLog:
         self._app = app
         self._observe = observe
         self._proxies = proxies or TrustedProxies()
+        self._strangers = LimitedLines(
+            "http.request",
+            level=logging.INFO,
+            of_one_source=_OF_ONE_STRANGER,
+            in_all=_OF_STRANGERS,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,34 +75,47 @@ class AccessLog:
 
         began_s = time.perf_counter()
         peer = scope["client"][0] if scope.get("client") else ""
-        token = PEER.set(peer)
+        who = Caller()
+        peer_token, caller_token = PEER.set(peer), CALLER.set(who)
         try:
             with bound_contextvars(request_id=request_id):
                 try:
                     await self._app(scope, receive, sending)
                 finally:
                     seconds = time.perf_counter() - began_s
-                    self._tell(scope, status, seconds, sent_bytes, peer)
+                    self._tell(scope, status, seconds, sent_bytes, peer, who)
         finally:
-            PEER.reset(token)
+            CALLER.reset(caller_token)
+            PEER.reset(peer_token)
 
-    def _tell(self, scope: Scope, status: int, seconds: float, sent_bytes: int, peer: str) -> None:
+    def _tell(
+        self,
+        scope: Scope,
+        status: int,
+        seconds: float,
+        sent_bytes: int,
+        peer: str,
+        who: Caller,
+    ) -> None:
         route = getattr(scope.get("route"), "path", "-")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._observe(method, route, status, seconds)
         often = route in _QUIET or (method == "GET" and route in _QUIET_READS)
-        quiet = often and status < 500
-        tell = log.debug if quiet else log.info
-        tell(
-            "http.request",
-            method=method,
-            route=route,
-            path=scope["path"][:_SHOWN_PATH],
-            status=status,
-            duration_s=round(seconds, 4),
-            sent_bytes=sent_bytes,
-            peer=peer,
-        )
+        fields = {
+            "method": method,
+            "route": route,
+            "path": scope["path"][:_SHOWN_PATH],
+            "status": status,
+            "duration_s": round(seconds, 4),
+            "sent_bytes": sent_bytes,
+            "peer": peer,
+        }
+        if often and status < 500:
+            log.debug("http.request", **fields)
+        elif status >= 500 or who.client_id or who.admin:
+            log.info("http.request", **fields)
+        else:
+            self._strangers.tell(peer, **fields)
 
 
 def _request_id(scope: Scope) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clientauth.caller import CALLER, Caller
+from clientauth.caller import Caller, caller
 from clientauth.turns import PEER
 from offloader.audit import JOB_SHOWN, LOGIN_FAILED, Audit, collecting
 from offloader.models import JOB_ID
@@ -55,7 +55,7 @@ _LOGINS: Final = frozenset({"client.login", "page.login"})
 
 
 class Audited:
-    """ASGI middleware; inside of what knows the sender and the request's ID."""
+    """ASGI middleware; inside of `AccessLog`, which knows the sender and the request's ID."""
 
     def __init__(self, app: ASGIApp, *, audit: Audit) -> None:
         self._app = app
@@ -65,30 +65,26 @@ class Audited:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        who, told = Caller(), False
+        who, told = caller(), False
         method, path, query = scope["method"], scope["path"], scope.get("query_string", b"")
-        token = CALLER.set(who)
-        try:
-            with collecting() as fields:
+        with collecting() as fields:
 
-                def tell(status: int) -> None:
-                    nonlocal told
-                    if not told:
-                        told = True
-                        self._tell(who, method, path, query, status, fields)
+            def tell(status: int) -> None:
+                nonlocal told
+                if not told:
+                    told = True
+                    self._tell(who, method, path, query, status, fields)
 
-                async def sending(message: Message) -> None:
-                    if message["type"] == "http.response.start":
-                        tell(message["status"])
-                    await send(message)
+            async def sending(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    tell(message["status"])
+                await send(message)
 
-                try:
-                    await self._app(scope, receive, sending)
-                except Exception:
-                    tell(500)
-                    raise
-        finally:
-            CALLER.reset(token)
+            try:
+                await self._app(scope, receive, sending)
+            except Exception:
+                tell(500)
+                raise
 
     def _tell(
         self,

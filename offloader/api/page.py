@@ -17,7 +17,7 @@ from clientauth.http import error_response
 from clientauth.service import AuthError, ClientAuth
 from clientauth.turns import PEER, source
 from foundation.clock import Clock
-from foundation.limited_warnings import LimitedWarnings
+from foundation.limited_lines import LimitedLines
 from foundation.logs import get_logger
 from offloader.api.errors import json_document
 from offloader.api.page_data import BACKGROUND, COOKIE, PAGE_DATA, PageData
@@ -49,7 +49,7 @@ def page_router(
     router = APIRouter(include_in_schema=False)
     files = PageFiles()
     sessions = PageSessions(clock=clock)
-    refusals = LimitedWarnings("page.login_refused", clock=clock)
+    refusals = LimitedLines("page.login_refused", clock=clock)
 
     @router.get("/")
     async def index(request: Request) -> Response:

@@ -72,6 +72,20 @@ async def test_what_monitors_ask_is_not_worth_a_line_unless_it_fails(running, lo
     assert requests(logged)[-1]["log_level"] == "info"
 
 
+async def test_a_flood_of_strangers_is_told_so_often_and_summed_up_but_never_who_is_known(
+    running, logged
+) -> None:
+    job_id = await running.create_job()
+    logged.clear()
+    for number in range(100):
+        await running.http.get(f"/nothing/{number}")
+        await running.http.get(f"/jobs/{job_id}")
+    assert len(requests(logged)) == 30
+    for _ in range(50):
+        await running.http.get(f"/jobs/{job_id}", headers=running.basic("plugin"))
+    assert [line["status"] for line in requests(logged)[30:]] == [200] * 50
+
+
 async def test_a_path_of_any_length_and_form_is_cut(running, logged) -> None:
     await running.http.get("/" + "x" * 5000)
     await running.http.get("/a%0Ab%00c")

@@ -1,4 +1,4 @@
-"""Warnings that anybody can cause without a login: so many a minute are told, the rest is summed up.
+"""Lines that anybody can cause without a login: so many a minute are told, the rest is summed up.
 
 A flood must neither fill the disk nor push older lines out of a log that is bounded.
 """
@@ -6,6 +6,7 @@ A flood must neither fill the disk nor push older lines out of a log that is bou
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from typing import Final
 
@@ -21,16 +22,27 @@ _SOURCES: Final = 1024
 log = get_logger()
 
 
-class LimitedWarnings:
-    """Those of one event; lives on one event loop. Within `WINDOW_S` `OF_ONE_SOURCE` of each source and
-    `IN_ALL` of all become lines. When the window ends a line `EVENT_left_out` tells how many did not:
-    `count`, `sources`, and of the one that caused most `most_from` and `most`.
+class LimitedLines:
+    """Those of one event; lives on one event loop. Within a window so many of each source and so many of
+    all become lines. When it ends a warning `EVENT_left_out` tells how many did not: `count`, `sources`, and
+    of the one that caused most `most_from` and `most`.
     """
 
     def __init__(
-        self, event: str, *, clock: Clock | None = None, window_s: float = WINDOW_S
+        self,
+        event: str,
+        *,
+        level: int = logging.WARNING,
+        of_one_source: int = OF_ONE_SOURCE,
+        in_all: int = IN_ALL,
+        clock: Clock | None = None,
+        window_s: float = WINDOW_S,
     ) -> None:
+        """`level`: of the lines themselves."""
         self._event = event
+        self._level = level
+        self._of_one_source = of_one_source
+        self._in_all = in_all
         self._clock = clock or SystemClock()
         self._window_s = window_s
         self._ends_ns = 0
@@ -44,9 +56,9 @@ class LimitedWarnings:
         if now_ns >= self._ends_ns:
             self._end()
             self._ends_ns = now_ns + round(self._window_s * 1e9)
-        if self._told[source] < OF_ONE_SOURCE and self._told.total() < IN_ALL:
+        if self._told[source] < self._of_one_source and self._told.total() < self._in_all:
             self._told[source] += 1
-            log.warning(self._event, **fields)
+            log.log(self._level, self._event, **fields)
             return
         known = source in self._left_out or len(self._left_out) < _SOURCES
         self._left_out[source if known else "others"] += 1

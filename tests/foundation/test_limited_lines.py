@@ -7,14 +7,14 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from foundation import limited_warnings
+from foundation import limited_lines
 from foundation.clock import ManualClock
-from foundation.limited_warnings import IN_ALL, OF_ONE_SOURCE, WINDOW_S, LimitedWarnings
+from foundation.limited_lines import IN_ALL, OF_ONE_SOURCE, WINDOW_S, LimitedLines
 
 
 async def test_a_source_gets_so_many_lines_a_minute_and_one_that_sums_up_the_rest() -> None:
     clock = ManualClock()
-    warnings = LimitedWarnings("knock", clock=clock)
+    warnings = LimitedLines("knock", clock=clock)
     with capture_logs() as lines:
         for _ in range(1000):
             warnings.tell("192.0.2.1", peer="192.0.2.1")
@@ -34,9 +34,9 @@ async def test_a_source_gets_so_many_lines_a_minute_and_one_that_sums_up_the_res
 async def test_many_sources_together_get_so_many_lines_and_take_bounded_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limited_warnings, "_SOURCES", 10)
+    monkeypatch.setattr(limited_lines, "_SOURCES", 10)
     clock = ManualClock()
-    warnings = LimitedWarnings("knock", clock=clock)
+    warnings = LimitedLines("knock", clock=clock)
     with capture_logs() as lines:
         for number in range(5000):
             warnings.tell(f"source {number}")
@@ -47,7 +47,7 @@ async def test_many_sources_together_get_so_many_lines_and_take_bounded_memory(
 
 
 async def test_the_sum_is_told_when_the_minute_ends_though_nothing_more_comes() -> None:
-    warnings = LimitedWarnings("knock", window_s=0.05)
+    warnings = LimitedLines("knock", window_s=0.05)
     with capture_logs() as lines:
         for _ in range(OF_ONE_SOURCE + 3):
             warnings.tell("192.0.2.1")
