@@ -35,27 +35,36 @@ class Cost:
     rss_mb: float
     """The same with such pages counted for each: what is added up where each process is looked at alone."""
     once_mb: float | None
-    """Each page that one of them has in memory, once, whoever else has it too; None: only root may know."""
+    """Each page that one of them has in memory, once, whoever else has it too; None: not asked for, or not to
+    be known, which takes root."""
 
 
-async def measure(roots: Iterable[int], seconds: float, *, beside: Iterable[int] = ()) -> Cost:
+async def measure(
+    roots: Iterable[int],
+    seconds: float,
+    *,
+    beside: Iterable[int] = (),
+    count_pages: bool = False,
+) -> Cost:
     """What `roots` and all that they have started cost from now on.
 
     A process that ends meanwhile is counted up to the last look at it. Those of `beside` are left out of
-    `Cost.rss_mb` and `Cost.once_mb`.
+    `Cost.rss_mb` and `Cost.once_mb`. `count_pages`: find `Cost.once_mb`, which takes minutes for a browser
+    with its terabytes of reserved addresses.
     """
     roots, beside = list(roots), frozenset(beside)
     before = cpu_by_process(roots)
     latest = dict(before)
     began_s = time.monotonic()
     pss, rss, once = [], [], []
+    took_s = 0.0
     while (left_s := began_s + seconds - time.monotonic()) > 0:
         await asyncio.sleep(min(left_s, _MEMORY_EVERY_S))
         latest |= cpu_by_process(roots)
+        took_s = time.monotonic() - began_s
         pss.append(_pss_mb(roots))
         rss.append(_rss_mb(tree(roots) - beside))
-        once.append(_once_mb(tree(roots) - beside))
-    took_s = time.monotonic() - began_s
+        once.append(_once_mb(tree(roots) - beside) if count_pages else None)
     used_s = sum(latest.values()) - sum(before.values())
     known = [value for value in once if value is not None]
     return Cost(

@@ -54,7 +54,7 @@ async def measure_ours(
         start_s = state["start_at"] / 1000 - started_at_s(pid)
         await asyncio.sleep(warm_up_s)
         shim = _parent(pid)
-        cost = await measure([shim], seconds, beside=[shim])
+        cost = await measure([shim], seconds, beside=[shim], count_pages=True)
         if pid not in tree([shim]):
             raise CallFailed(f"the recorder ended early; see {job.log}")
         peak_rss_mb = sum(read_process_stats(one).peak_rss_bytes for one in tree([pid])) / 2**20

@@ -25,7 +25,7 @@ from jobs.recorder.screen import ScreenTrack
 from jobs.recorder.videos import Videos
 
 _NS: Final = 1_000_000_000
-_IDLE_NS: Final = _NS // 5
+_IDLE_NS: Final = _NS // 4
 """Without any change a frame is written this often: sound waits for it on its way to the disk."""
 _RAREST_NS: Final = _NS // 2
 """A slow host gets no fewer frames than this. Each is said to last that long, because the file may not put

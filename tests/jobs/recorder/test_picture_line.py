@@ -70,9 +70,9 @@ def run(line: PictureLine, until_ms: float) -> None:
         line.advance(at(ms))
 
 
-def test_a_call_that_stands_still_has_five_frames_a_second(line, sink) -> None:
+def test_a_call_that_stands_still_has_four_frames_a_second(line, sink) -> None:
     run(line, 1000)
-    assert sink.times == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert sink.times == [0, 0.25, 0.5, 0.75, 1.0]
 
 
 def test_a_change_is_written_at_its_own_time_however_late_it_is_processed(line, sink) -> None:
@@ -146,7 +146,7 @@ def test_nobody_speaks_whose_voice_does_not_come_whatever_the_server_told_last(
 def test_the_clock_moves_on_with_the_recording(line, compositor) -> None:
     run(line, 3000)
     minutes = [view.minute.minute for view in compositor.views]
-    assert minutes == [5] * 10 + [6] * 6
+    assert minutes == [5] * 8 + [6] * 5
 
 
 def test_screen_pictures_are_shown_at_their_capture_time_while_their_owner_shares(
@@ -292,10 +292,10 @@ def test_a_faster_source_fills_the_asked_rate_and_is_at_most_a_frame_late(
             assert -0.001 <= start - (view.screen.time_ns - ZERO_NS) / 1e9 <= 0.05
 
 
-def test_a_screen_that_stands_still_costs_five_frames_a_second(shared, sink, vp8) -> None:
+def test_a_screen_that_stands_still_costs_four_frames_a_second(shared, sink, vp8) -> None:
     share(shared, vp8, [1000])
     run(shared, 5000)
-    assert [t for t in sink.times if t >= 1.0] == pytest.approx([1.0 + n / 5 for n in range(21)])
+    assert [t for t in sink.times if t >= 1.0] == pytest.approx([1.0 + n / 4 for n in range(17)])
 
 
 def test_a_window_that_is_resized_in_mid_share_is_shown_in_each_size(
