@@ -60,8 +60,10 @@ async def test_whom_a_host_removes_leaves_before_the_server_closes_the_media(
     start_site: Any, tools: Any
 ) -> None:
     site = await start_site()
-    alice, bob = await site.join("alice"), await site.join("bob")
-    await tools.until(lambda: alice.joined and bob.joined)
+    alice = await site.join("alice")
+    await tools.until(lambda: alice.joined)  # the first one is the host
+    bob = await site.join("bob")
+    await tools.until(lambda: bob.joined)
     async with httpx.AsyncClient(base_url=site.url) as http:
         response = await http.post(
             f"/plugins/com.mattermost.calls/calls/{site.world.channel_id}/host/remove",
