@@ -64,6 +64,21 @@ def look_at_containers(search: CanarySearch, *, instance: str) -> None:
         client.close()
 
 
+def job_in_container(name: str) -> int:
+    """The job's own process, by its number on this host: `jobs.container` forks it. Raises AssertionError."""
+    client = docker.APIClient(version="auto", **docker.utils.kwargs_from_env())
+    try:
+        rows = client.top(name, "-eo pid,ppid,args")["Processes"]
+    finally:
+        client.close()
+    forks = {
+        pid: parent for pid, parent, what in rows if what.startswith("python -m jobs.container")
+    }
+    found = [int(pid) for pid, parent in forks.items() if parent in forks]
+    assert len(found) == 1, f"{name} runs {rows}"
+    return found[0]
+
+
 async def look_at_answers(search: CanarySearch, who: str, http: httpx.AsyncClient) -> None:
     """What every route answers that `http` may read, but for events and for the content of results."""
     document = await _answer(search, who, http, "/openapi.json")

@@ -17,6 +17,7 @@ import httpx
 
 from testbed.canary import Canary, CanarySearch, is_in
 from testbed.canary_places import (
+    job_in_container,
     look_at_answers,
     look_at_containers,
     look_at_files,
@@ -46,6 +47,8 @@ PLUGIN: Final = "standin"
 """The client ID of the stand-in."""
 SPARE: Final = "spare"
 """Of who starts the job that crashes."""
+_RESCUED: Final = b"the job was ended by signal"
+"""What the parent process in a container says before it finishes a job."""
 _CAPTIONS: Final = 2
 _LIMIT_S: Final = 20.0
 
@@ -64,8 +67,8 @@ class CanaryVisit:
         bundle: bool = False,
         **environment: str,
     ) -> None:
-        """`crash`: one more transcriber joins the call and is aborted; only where jobs are processes.
-        `bundle`: make a support bundle as well."""
+        """`crash`: one more transcriber joins the call and is aborted; not on Kubernetes. `bundle`: make a
+        support bundle as well."""
         self._directory = directory
         self._traces = traces
         self._crash = crash
@@ -86,8 +89,8 @@ class CanaryVisit:
         self._open = AsyncExitStack()
         self._http: httpx.AsyncClient | None = None
         self._channel_id = ""
-        self._crashed = ""
-        """A job that has published nothing, and may be in its rescue: its directory is private to it."""
+        self._crashed: tuple[Path, ...] = ()
+        """Of a job that has published nothing, and may be in its rescue: its directory is private to it."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -160,8 +163,7 @@ class CanaryVisit:
         self.search.look("traces", self._traces.told)
         work = output / "work"
         testbed: tuple[Path, ...] = (work / "stand-in", work / "models", work / "tls")
-        if self._crashed:
-            testbed += (work / "jobs" / self._crashed,)
+        testbed += self._crashed
         theirs = [output / "logs" / f"{name}.log" for name in ("plugin", "bots")]
         look_at_files(self.search, "logs", output / "logs", without=theirs)
         look_at_files(self.search, "service's files", work, without=testbed)
@@ -218,19 +220,23 @@ class CanaryVisit:
                 )
 
             await until(started, "the spare job's start", limit_s=_LIMIT_S)
-            os.kill(self._pid(stack, job_id), signal.SIGABRT)
-            self._crashed = job_id
+            os.kill(await asyncio.to_thread(self._pid, stack, job_id), signal.SIGABRT)
+            self._crashed = tuple(place / job_id for place in stack.settings.jobs_dirs)
 
             async def crashed() -> bool:
                 details = (await client.get(f"/jobs/{job_id}?details=1")).json()
-                return bool(details["state"] == "finished")
+                return details["state"] == "finished" or _RESCUED in await logged()
+
+            async def logged() -> bytes:
+                return (await client.get(f"/jobs/{job_id}/logs")).content
 
             await until(crashed, "the spare job's crash", limit_s=_LIMIT_S)
-            log = (await client.get(f"/jobs/{job_id}/logs")).content
-            self.search.look("crash output", log)
+            self.search.look("crash output", await logged())
 
     @staticmethod
     def _pid(stack: Stack, job_id: str) -> int:
+        if stack.settings.backend == "docker":
+            return job_in_container(f"calls-transcriber-{job_id}")
         for directory in stack.settings.jobs_dirs:
             shim = directory / job_id / "shim.json"
             if shim.is_file():

@@ -133,7 +133,8 @@ def machine(tiny_images: Any, engine_missing: Any) -> Iterator[Machine]:
     machine = Machine(f"test-systemd-{uuid.uuid4().hex[:8]}")
     unified = Path("/sys/fs/cgroup/unified")
     groups = unified if unified.is_dir() else Path("/sys/fs/cgroup")
-    options = ["--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE", "--cgroupns", "host"]
+    options = [f"--cap-add={name}" for name in ("SYS_ADMIN", "SYS_PTRACE", "SYS_NICE")]
+    options += ["--cgroupns", "host"]
     options += ["--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"]
     options += [
         "--network",
@@ -254,6 +255,50 @@ def test_the_doctor_reads_the_unit_that_runs(service: Machine) -> None:
         assert bad["limits_files_low"]["data"]["limit"] == 1024
     finally:
         service.run("sh", "-c", f"rm {weak}; systemctl daemon-reload")
+
+
+def test_the_documented_user_for_process_jobs_works_under_the_unit(service: Machine) -> None:
+    """The commands and the drop-in of docs/operations.md, word by word."""
+    text = (ROOT / "docs/operations.md").read_text()
+    text = text[text.index("### A user for process jobs") :]
+    command, drop_in = text.split("```sh\nsudo ")[1], text.split("```ini\n")[1]
+    service.run(*command.splitlines()[0].split())
+    place = "/etc/systemd/system/calls-offloader.service.d/user.conf"
+    service.run("sh", "-c", f'printf %s "$1" >{place}', "sh", drop_in.split("```")[0])
+    service.run("rm", "-f", "/opt/calls-offloader/hungry")
+    try:
+        service.run("systemctl", "daemon-reload")
+        service.run("systemctl", "restart", "calls-offloader")
+        ready = "the service is not ready with a user for its jobs"
+        service.until(lambda: bool(service.offloader("status", check=False)), ready)
+        before = service.job_pids()
+        job = post(service, 4)
+        service.until(lambda: service.job_pids() != before, "no job runs")
+        [pid] = service.job_pids() - before
+        lines = service.run("cat", f"/proc/{pid}/status").splitlines()
+        status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+        uid, gid = (service.run("id", option, "calls-jobs") for option in ("-u", "-g"))
+        assert (status["Uid"], status["Gid"]) == ([uid] * 4, [gid] * 4)
+        assert set(status["Groups"]) <= {gid}
+        assert status["NoNewPrivs"] == ["1"]
+        assert {int(status[f"Cap{kind}"][0], 16) for kind in ("Prm", "Eff", "Amb")} == {0}
+
+        state = "/var/lib/calls-offloader"
+        files = service.run("find", state, "-type", "f", "-not", "-path", f"{state}/jobs/*/data/*")
+        secret = [name for name in files.splitlines() if "/told/" not in name]
+        assert any(name.endswith(".db") for name in secret)
+        open_to_job = 'for file; do cat "$file" >/dev/null 2>&1 && echo "$file"; done; true'
+        as_job = ("runuser", "-u", "calls-jobs", "--", "sh", "-c", open_to_job, "sh")
+        assert service.run(*as_job, *secret) == ""
+        own = service.run("stat", "--format=%U %a", f"{state}/jobs/{job}/data")
+        assert own == "calls-jobs 700"
+
+        service.offloader("jobs", "stop", job)
+        service.until(lambda: service.states()[job][0] == "finished", "the job does not stop")
+        assert service.job_pids() == before
+    finally:
+        service.run("rm", place)
+        service.run("systemctl", "daemon-reload")
 
 
 def jobs_on_disk(machine: Machine) -> list[str]:

@@ -72,7 +72,7 @@ async def test_on_kubernetes_the_api_holds_the_token_in_a_secret_alone(
 async def test_on_celery_the_broker_and_the_workers_tell_nothing(
     tmp_path: Path, record_call, traces
 ) -> None:
-    async with CanaryVisit(tmp_path, traces) as canaries:
+    async with CanaryVisit(tmp_path, traces, crash=True) as canaries:
         await record_call("celery", canaries)
     canaries.finish(tmp_path / "run")
     assert canaries.search.places["broker"] > 0

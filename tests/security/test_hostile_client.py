@@ -51,9 +51,7 @@ async def test_a_hostile_client_gets_nothing_and_the_recording_beside_it_is_whol
 ) -> None:
     async with (
         traps_set(tmp_path / "traps") as traps,
-        CanaryVisit(
-            tmp_path, traces, crash=backend == "process", bundle=backend == "process"
-        ) as canaries,
+        CanaryVisit(tmp_path, traces, crash=True, bundle=backend == "process") as canaries,
     ):
         ports = Ports.free()
         site = f"https://{HOST}:{ports.plugin}" if backend == "docker" else None
