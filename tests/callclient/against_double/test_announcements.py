@@ -142,8 +142,10 @@ async def test_a_screen_that_the_server_says_is_over_ends_without_waiting_for_an
     double = await lobby.double()
     listener = await lobby.enter(double)
     alice = double.puppet("alice")
-    tools.show(alice.screen(), 0, key=True)
+    screen = alice.screen()
+    tools.show(screen, 0, key=True)
     await listener.track()
+    await tools.until(lambda: screen.receivers)  # before, its end would be forgotten
     alice.stop_screen()
     await tools.until(lambda: listener.book.removed)
     listener.media.screen_shared_by("")
