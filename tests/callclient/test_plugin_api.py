@@ -538,7 +538,7 @@ async def test_a_refusal_that_never_ends_is_left_after_64_kib(status: int) -> No
 async def test_a_refusal_counts_though_its_body_does_not_arrive(
     server: Server, status: int, retryable: bool, ends: str
 ) -> None:
-    async with PluginApi(site_url=server.url, auth_token=TOKEN, timeout_s=0.2) as api:
+    async with PluginApi(site_url=server.url, auth_token=TOKEN, timeout_s=1.5) as api:
         lines = [f"HTTP/1.1 {status} Whatever", "Content-Length: 100"]
         lines += ["Content-Encoding: gzip"] * (ends == "is not packed as it says")
         server.answer = "\r\n".join([*lines, "", "busy"]).encode()
@@ -622,7 +622,7 @@ async def test_a_server_that_says_nothing_is_given_up_after_the_time_out(server:
 
 async def test_a_post_has_more_time_because_asking_twice_may_make_two(server: Server) -> None:
     server.hang = True
-    async with PluginApi(site_url=server.url, auth_token=TOKEN, timeout_s=0.2) as api:
+    async with PluginApi(site_url=server.url, auth_token=TOKEN, timeout_s=0.5) as api:
         posting = [
             asyncio.create_task(
                 api.publish_recording("c", job_id="j", post_id="p", file_ids=["f"])
@@ -644,7 +644,7 @@ async def test_a_post_has_more_time_because_asking_twice_may_make_two(server: Se
 async def test_upload_data_has_more_time_than_other_requests(server: Server) -> None:
     server.hang = True
     server.says({"id": "file1"})
-    async with PluginApi(site_url=server.url, auth_token=TOKEN, timeout_s=0.2) as api:
+    async with PluginApi(site_url=server.url, auth_token=TOKEN, timeout_s=0.5) as api:
         sending = asyncio.create_task(api.send_upload_data("up1", b"x", length_bytes=1))
         await _failure(api.filename("c1"))  # as long as others are given
         await _failure(api.filename("c1"))

@@ -16,7 +16,7 @@ from sfu.messages import RtcType
 async def test_an_offer_that_is_lost_costs_its_track_and_nothing_else(
     lobby: Any, tools: Any, dc_signaling: bool
 ) -> None:
-    double = await lobby.double(lost_offers=frozenset({2}), answer_timeout_s=0.1)
+    double = await lobby.double(lost_offers=frozenset({2}), answer_timeout_s=1)
     listener = await lobby.enter(double, dc_signaling=dc_signaling)
     voice = double.puppet("alice").voice()
     voice.send(tools.silence)
@@ -34,7 +34,7 @@ async def test_an_offer_that_is_lost_costs_its_track_and_nothing_else(
 async def test_answers_that_come_too_late_leave_a_connection_that_still_carries_what_it_had(
     lobby: Any, tools: Any
 ) -> None:
-    double = await lobby.double(answer_timeout_s=0.2)
+    double = await lobby.double(answer_timeout_s=1)
     listener = await lobby.enter(double)
     voice = double.puppet("alice").voice()
     voice.send(tools.silence)
@@ -203,7 +203,7 @@ async def test_a_publication_into_a_stuck_connection_fails_and_receiving_goes_on
     lobby: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("callclient.publishing.ANSWER_TIMEOUT_S", 0.2)
-    double = await lobby.double(lost_offers=frozenset({2}), answer_timeout_s=0.1)
+    double = await lobby.double(lost_offers=frozenset({2}), answer_timeout_s=1)
     listener = await lobby.enter(double)
     voice = double.puppet("alice").voice()
     voice.send(tools.silence)
@@ -221,7 +221,7 @@ async def test_a_lost_answer_does_not_cost_others_their_track(
 ) -> None:
     """Who waits for an answer holds the lock, and a change that does not get it in time is never made."""
     monkeypatch.setattr("callclient.publishing.ANSWER_TIMEOUT_S", 0.4)
-    double = await lobby.double(lost_answers=frozenset({1}), lock_timeout_s=0.5)
+    double = await lobby.double(lost_answers=frozenset({1}), lock_timeout_s=3)
     alice = await lobby.enter(double, "alice")
     publishing = asyncio.create_task(alice.publish("audio", "stream"))
     await tools.until(lambda: True in alice.book.lock_replies)
