@@ -43,7 +43,7 @@ def small_disk(tmp_path: Path, engine_missing: Callable[[str, str], None]) -> It
     if os.geteuid() != 0:
         engine_missing("tmpfs", "only root can mount a small file system")
     try:
-        _mount(directory, f"size={480 * KIB}")
+        _mount(directory, f"size={160 * KIB}")
     except subprocess.CalledProcessError as error:
         engine_missing("tmpfs", error.stderr.decode().strip())
     yield directory
